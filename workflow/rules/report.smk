@@ -1,0 +1,26 @@
+# Report: one self-contained HTML file.
+#
+# Needs: the tables, and the runs' texts.
+# Leaves: results/report.html and a stamp whose name carries its digest (see tables.smk).
+
+
+rule report:
+    input:
+        ancient(rules.tables.output.stamp),
+    output:
+        html=report(LAYOUT.report, category="Report", caption="../report/report.rst"),
+        stamp=LAYOUT.stamps / f"report-{PLAN.report_digest}.json",
+    log:
+        f"logs/report/{PLAN.report_digest}.log",
+    benchmark:
+        f"logs/benchmarks/report/{PLAN.report_digest}.tsv"
+    conda:
+        "../envs/stratascope.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Rendering results/report.html"
+    shell:
+        "stratascope report {output.stamp} 2>&1 | tee {log}"

@@ -1,0 +1,32 @@
+# Tables: every comparison, in one vectorised job.
+#
+# Needs: the states of all checkpoints.
+# Leaves: results/tables/*.csv and results/metrics.json, whose names are fixed, and a stamp whose name
+# carries their digest: without Snakemake's records (a fresh clone) the stamp alone tells old from new.
+
+
+rule tables:
+    input:
+        ancient(expand(LAYOUT.states / "{job}.json", job=STATES)),
+    output:
+        tables=report(
+            expand(LAYOUT.tables / "{table}", table=TABLE_FILES),
+            category="Tables",
+            caption="../report/tables.rst",
+        ),
+        metrics=LAYOUT.metrics,
+        stamp=LAYOUT.stamps / f"tables-{PLAN.tables_digest}.json",
+    log:
+        f"logs/tables/{PLAN.tables_digest}.log",
+    benchmark:
+        f"logs/benchmarks/tables/{PLAN.tables_digest}.tsv"
+    conda:
+        "../envs/stratascope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    message:
+        "Comparing states: tables and metrics"
+    shell:
+        "stratascope tables {output.stamp} 2>&1 | tee {log}"

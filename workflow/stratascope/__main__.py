@@ -1,0 +1,5 @@
+"""``python -m stratascope`` is ``stratascope``."""
+
+from stratascope.cli import main
+
+main()

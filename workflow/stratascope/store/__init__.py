@@ -1,0 +1,1 @@
+"""What lies on disk: run folders, tensor files, atomic commits, identities of model folders."""

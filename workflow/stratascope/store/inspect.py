@@ -1,0 +1,54 @@
+"""A captured run in a few lines of text and a row a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stratascope.store.runs import RunFolder
+
+
+def describe(run: RunFolder) -> str:
+    """What the run is: model, prompt, generation, tensors, size."""
+    info, arch = run.info, run.info["model"]["arch"]
+    size = sum(path.stat().st_size for path in run.path.iterdir())
+    snapshots = info["snapshots"]
+    lines = [
+        f"run         {info['label']}  ({info['digest']})",
+        f"model       {info['model']['id']}  {arch['family']}, {arch['num_layers']} layers, "
+        f"{arch['hidden_size']} wide, {arch['num_attention_heads']} heads",
+        f"layers      {_ranges(info['layers'])}",
+        f"tokens      {info['rows']['prompt']} of prompt, {len(info['generated_token_ids'])} generated",
+        f"snapshots   {len(snapshots['messages'])} messages, {snapshots['method']}: "
+        f"{', '.join(snapshots['positions'])}",
+        f"tensors     {len(run.activations.entries)} in {size / 1e6:.1f} MB",
+        f"captured    {info['created_at']} with torch {info['env']['torch']} on {info['env']['device']}",
+        f"generated   {info['generated_text']!r}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def step_rows(run: RunFolder) -> list[dict[str, Any]]:
+    """One row a forward pass: what went in, what came out, how sure."""
+    return [
+        {
+            "step": step["step"],
+            "kind": step["kind"],
+            "tokens": len(step["input_token_ids"]),
+            "context": step["seq_len"],
+            "generated": repr(step["generated_token"]),
+            "logprob": step["logit_argmax_logprob"],
+            "entropy": step["entropy"],
+        }
+        for step in run.steps
+    ]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """``[0, 1, 2, 5]`` as ``0-2, 5``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts) or "none"

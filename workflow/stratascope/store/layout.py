@@ -1,0 +1,32 @@
+"""Where everything lies below a study folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one study folder (``root``), or of a ``stratascope run`` with its own folder."""
+
+    runs: Path
+    references: Path
+    captures: Path = RESULTS / "captures"
+    states: Path = RESULTS / "states"
+    tables: Path = RESULTS / "tables"
+    stamps: Path = RESULTS / "stamps"
+    metrics: Path = RESULTS / "metrics.json"
+    report: Path = RESULTS / "report.html"
+
+    @classmethod
+    def of_study(cls) -> Layout:
+        """Relative to the study folder, as Snakemake wants them."""
+        return cls(RESULTS / "runs", RESULTS / "references")
+
+    @classmethod
+    def of_output(cls, folder: Path) -> Layout:
+        """A scenario's ``output.dir``: runs in it, their references in a folder beside them."""
+        return cls(folder, folder / "references")

@@ -1,0 +1,1 @@
+"""What to do: schema, config, digests, plan. Pure: no torch, no I/O but reading."""

@@ -1,0 +1,126 @@
+"""What the workflow's rules do: each makes one target of the plan, or says why it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from stratascope.errors import StratascopeError
+from stratascope.store.commit import disk_errors, write_json
+from stratascope.store.layout import Layout
+from stratascope.study.plan import CaptureJob, Plan, StatesJob
+
+LAYOUT = Layout.of_study()
+J = TypeVar("J", CaptureJob, StatesJob)
+
+
+def capture_target(plan: Plan, root: Path, target: Path, say: Callable[[str], None]) -> None:
+    """Capture the runs and references of a job that are not there yet; then write its manifest."""
+    from stratascope.capture.job import Item, capture_missing
+
+    job = _job(plan.captures, target)
+    items = [Item(item, root / LAYOUT.references / item.folder) for item in job.references]
+    items += [Item(run, root / LAYOUT.runs / run.folder) for run in job.runs]
+    capture_missing(items, say)
+    write_json(
+        root / target,
+        {
+            "checkpoint": job.checkpoint.name,
+            "digest": job.digest,
+            "runs": [{"run": run.label, "folder": run.folder} for run in job.runs],
+            "references": [item.folder for item in job.references],
+        },
+    )
+
+
+def states_target(plan: Plan, root: Path, target: Path) -> None:
+    """Write a checkpoint's state vectors beside their index ``target``."""
+    from stratascope.store.runs import RunFolder
+    from stratascope.store.states import extract_states
+
+    job = _job(plan.states, target)
+    runs = [
+        (
+            _captured(root / LAYOUT.runs / run.folder, RunFolder.open),
+            root / LAYOUT.references / run.references.folder if run.references else None,
+        )
+        for run in job.runs
+    ]
+    extract_states(job.checkpoint.name, job.order, runs, (root / target).with_suffix(""))
+
+
+def tables_target(plan: Plan, root: Path, target: Path) -> None:
+    """Write every table, metrics.json, and the stamp ``target``."""
+    from stratascope.report.headline import write_headline
+    from stratascope.report.tables import write_tables
+
+    _start(root, target, f"tables-{plan.tables_digest}")
+    states = [root / LAYOUT.states / f"{job.name}.json" for job in plan.states]
+    with disk_errors(root / LAYOUT.tables):
+        written = write_tables(states, root / LAYOUT.tables)
+        write_headline(written, root / LAYOUT.metrics)
+    files = sorted((root / LAYOUT.tables).glob("*.csv"))
+    _stamp(root, target, [*files, root / LAYOUT.metrics])
+
+
+def report_target(plan: Plan, root: Path, target: Path) -> None:
+    """Render the report and write the stamp ``target``."""
+    from stratascope.report.build import build_report
+
+    _start(root, target, f"report-{plan.report_digest}")
+    with disk_errors(root / LAYOUT.report):
+        build_report(
+            study={
+                "title": plan.study.report.title,
+                "description": plan.study.report.description,
+                "checkpoints": [job.checkpoint.name for job in plan.states],
+            },
+            tables=root / LAYOUT.tables,
+            states=[root / LAYOUT.states / f"{job.name}.json" for job in plan.states],
+            runs=root / LAYOUT.runs,
+            metrics=root / LAYOUT.metrics,
+            out=root / LAYOUT.report,
+        )
+    _stamp(root, target, [root / LAYOUT.report])
+
+
+def _job(jobs: tuple[J, ...], target: Path) -> J:
+    for job in jobs:
+        if job.name == target.stem:
+            return job
+    raise StratascopeError(
+        f"{target}: not a target of the plan; the study may have changed since: run snakemake again"
+    )
+
+
+def _start(root: Path, target: Path, stem: str) -> None:
+    """Check the target, and remove the stage's stamps before its files change under them.
+
+    A stamp says what lies under the fixed names; killed half-way, no stamp must say it wrongly.
+    """
+    if target.stem != stem:
+        raise StratascopeError(
+            f"{target}: the plan now asks for {stem}; the study changed since: run snakemake again"
+        )
+    for old in (root / LAYOUT.stamps).glob(f"{stem.split('-')[0]}-*.json"):
+        old.unlink()
+
+
+T = TypeVar("T")
+
+
+def _captured(folder: Path, opened: Callable[[Path], T]) -> T:
+    if not folder.is_dir():
+        raise StratascopeError(
+            f"{folder}: captured once, and gone since; delete the manifests in {LAYOUT.captures} and "
+            "run snakemake again"
+        )
+    return opened(folder)
+
+
+def _stamp(root: Path, target: Path, files: list[Path]) -> None:
+    """Record what was written under the fixed names."""
+    hashes = {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    write_json(root / target, hashes)
