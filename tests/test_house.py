@@ -56,7 +56,9 @@ def test_nothing_imports_the_command_line() -> None:
 
 def test_every_room_is_listed() -> None:
     """A new folder in the package has its import rules written down here."""
-    assert {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"} == set(ROOMS)
+    assert {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"} == set(
+        ROOMS
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,5 +82,7 @@ def test_analysis_starts_without_torch(module: str) -> None:
 
 def test_files_are_short() -> None:
     """A file that grows past 320 lines is two files."""
-    long = {p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 320}
+    long = {
+        p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 320
+    }
     assert not long

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from stratascope.study.plan import Plan, make_plan
 
 CONFIG = """\

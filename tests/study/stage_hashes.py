@@ -34,10 +34,9 @@ def code_hash(stage: str) -> str:
 def _bare(text: str) -> str:
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                body[0].value.value = ""
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):
+                node.value.value = ""
     return ast.dump(tree)
 
 

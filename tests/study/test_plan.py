@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from stratascope.errors import StratascopeError
 from stratascope.study import stages
 from stratascope.study.plan import Plan, make_plan
@@ -177,7 +178,12 @@ def test_planning_is_fast(study: Path, plan: Planner) -> None:
         ("scenarios/talk.yaml", "name: talk", "name: steps", "already used by"),
         ("scenarios/talk.yaml", "name: talk", "name: Steps", "already used by"),
         ("scenarios/talk.yaml", "name: talk", "name: steps_msg01", "rename one scenario"),
-        ("scenarios/talk.yaml", "name: talk", "name: talk\nmodel: {id: models/none}", "models/none"),
+        (
+            "scenarios/talk.yaml",
+            "name: talk",
+            "name: talk\nmodel: {id: models/none}",
+            "models/none",
+        ),
         ("scenarios/talk.yaml", "name: talk", "name: talk\nmodel: {id: a/b/c}", "no model folder"),
         (
             "scenarios/talk.yaml",
@@ -197,11 +203,21 @@ def test_planning_is_fast(study: Path, plan: Planner) -> None:
             "name: talk\nreference_states: [{label: a b, messages: [{role: user, content: x}]}]",
             "reference_states[0].label",
         ),
-        ("config/config.yaml", "label: joy", "label: j/oy", "config.yaml: defaults.reference_states"),
+        (
+            "config/config.yaml",
+            "label: joy",
+            "label: j/oy",
+            "config.yaml: defaults.reference_states",
+        ),
         ("config/config.yaml", "defaults:", "defauts: {}\ndefaults:", "did you mean `defaults`?"),
         ("config/config.yaml", "  model:", "  modle:", "defaults.modle: unknown key"),
         ("config/config.yaml", "early: {", "ea/rly: {", "cannot name a checkpoint"),
-        ("config/config.yaml", "models/early}", "models/gone}", "checkpoints.early.id: no model folder"),
+        (
+            "config/config.yaml",
+            "models/early}",
+            "models/gone}",
+            "checkpoints.early.id: no model folder",
+        ),
         ("config/config.yaml", "models/early}", "models/early, revision: x}", "has no revision"),
         ("config/config.yaml", "defaults:", "scenarios: [nowhere]\ndefaults:", "nowhere: no such"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from stratascope.errors import StratascopeError
 from stratascope.study.names import check_name
 from stratascope.study.schema import Scenario, Study
@@ -104,7 +105,9 @@ def test_a_wrong_value_is_named(key: str, value: object, said: str) -> None:
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "a\\b", "a@b", "-x", "a\n", "x" * 101])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a b", "a/b", "a\\b", "a@b", "-x", "a\n", "x" * 101]
+)
 def test_names_that_could_leave_their_folder_are_refused(name: str) -> None:
     """No scenario name or label can escape its place or confuse a label."""
     with pytest.raises(ValueError, match="cannot be a name"):

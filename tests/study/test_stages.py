@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from stratascope.study.stages import STAGES
 
 _spec = importlib.util.spec_from_file_location(

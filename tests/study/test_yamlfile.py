@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+
 from stratascope.errors import StratascopeError
 from stratascope.study.yamlfile import parse_mapping
 
 
 def bomb(levels: int) -> str:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    for i in range(1, levels):
-        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]")
-    return "\n".join(lines)
+    first = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]"
+    others = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, levels)]
+    return "\n".join([first, *others])
 
 
 @pytest.mark.parametrize(

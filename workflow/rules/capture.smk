@@ -18,7 +18,9 @@ rule capture:
     # The study says how many threads compute, for results can depend on it; --cores only schedules.
     threads: PLAN.study.capture.threads
     resources:
-        gpu=lambda wildcards: int(CAPTURES[wildcards.job].checkpoint.model.device != "cpu"),
+        gpu=lambda wildcards: int(
+            CAPTURES[wildcards.job].checkpoint.model.device != "cpu"
+        ),
         mem_mb=PLAN.study.capture.memory_mb,
         runtime=PLAN.study.capture.runtime_minutes,
     message:

@@ -2,23 +2,16 @@
 #
 # Needs: config/config.yaml, the scenario files, the checkpoints' folders (or config/lock.json).
 # Leaves: nothing; the other rules take their names from `PLAN`.
-import os
-import sys
 from pathlib import Path
 
-# The package beside this file is the one that runs, whichever is installed; and the `stratascope`
-# command is the one of the Python that runs Snakemake, also where its environment is not activated.
-sys.path.insert(0, str(Path(workflow.basedir)))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(Path(workflow.basedir)), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-
 from stratascope.errors import StratascopeError
-from stratascope.report.tables import TABLE_FILES
 from stratascope.store.identity import identify
-from stratascope.store.layout import Layout
+from stratascope.store.layout import TABLES, Layout
 from stratascope.study.plan import make_plan
+from stratascope.workflow import use_this_package
+
+# Snakemake imports the package beside the Snakefile; the rules' commands shall run the same one.
+use_this_package()
 
 if config:
     raise WorkflowError(

@@ -7,7 +7,8 @@
 rule states:
     input:
         lambda wildcards: [
-            ancient(LAYOUT.captures / f"{job.name}.json") for job in STATES[wildcards.job].captures
+            ancient(LAYOUT.captures / f"{job.name}.json")
+            for job in STATES[wildcards.job].captures
         ],
     output:
         index=LAYOUT.states / "{job}.json",

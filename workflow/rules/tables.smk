@@ -10,7 +10,7 @@ rule tables:
         ancient(expand(LAYOUT.states / "{job}.json", job=STATES)),
     output:
         tables=report(
-            expand(LAYOUT.tables / "{table}", table=TABLE_FILES),
+            expand(LAYOUT.tables / "{table}.csv", table=TABLES),
             category="Tables",
             caption="../report/tables.rst",
         ),

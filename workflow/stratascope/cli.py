@@ -162,10 +162,11 @@ def layers(
     model: str, revision: str | None, trust_remote_code: bool, directory: Path, form: str
 ) -> None:
     """Print a model's module tree and where each site is read. Loads no weights."""
-    from stratascope.capture.tree import site_rows, tree_of
+    from stratascope.capture.layers import outline
+    from stratascope.study.schema import Model
 
-    spec = {"id": model, "revision": revision, "trust_remote_code": trust_remote_code}
-    tree, sites = tree_of(spec, directory), site_rows(spec, directory)
+    spec = Model(id=model, revision=revision, trust_remote_code=trust_remote_code)
+    tree, sites = outline(spec, directory)
     if form == "table":
         click.echo(tree)
     _print(sites, form)
@@ -189,9 +190,7 @@ def layers(
     help="Add this reference set, a folder in results/references, to the steps layout.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="[default: PATH with -FORMAT added]")
-def export(
-    path: Path, form: str, layout: str, references: Path | None, out: Path | None
-) -> None:
+def export(path: Path, form: str, layout: str, references: Path | None, out: Path | None) -> None:
     """Write a run for tools that read NPZ or PyTorch files: PATH is the run's folder.
 
     NumPy has no bfloat16: such tensors become float32 in NPZ, exactly.
@@ -203,7 +202,9 @@ def export(
 
 
 @cli.command("train-demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("models/demo"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("models/demo"), show_default=True
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Stop earlier than the recipe does.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +16,17 @@ from stratascope.study.plan import CaptureJob, Plan, StatesJob
 
 LAYOUT = Layout.of_study()
 J = TypeVar("J", CaptureJob, StatesJob)
+
+
+def use_this_package() -> None:
+    """Let shell commands that follow use this package and the Python that runs now.
+
+    Also where the environment is not activated, or another copy of the package is installed in it.
+    """
+    here = Path(__file__).resolve().parents[1]
+    for name, first in (("PYTHONPATH", here), ("PATH", Path(sys.executable).parent)):
+        parts = [part for part in os.environ.get(name, "").split(os.pathsep) if part]
+        os.environ[name] = os.pathsep.join(dict.fromkeys([str(first), *parts]))
 
 
 def capture_target(plan: Plan, root: Path, target: Path, say: Callable[[str], None]) -> None:
@@ -122,5 +135,7 @@ def _captured(folder: Path, opened: Callable[[Path], T]) -> T:
 
 def _stamp(root: Path, target: Path, files: list[Path]) -> None:
     """Record what was written under the fixed names."""
-    hashes = {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    hashes = {
+        f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files
+    }
     write_json(root / target, hashes)

@@ -43,7 +43,11 @@ def _floats(model: Model, root: Path) -> bool:
 def _commit(model: Model) -> str:
     import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         info = HfApi().model_info(model.id, revision=model.revision)

@@ -38,12 +38,14 @@ class Item:
 
     @property
     def label(self) -> str:
+        """What progress and errors call it."""
         if isinstance(self.what, Run):
             return self.what.label
         return f"{len(self.what.references)} references@{self.what.checkpoint.name}"
 
     @property
     def done(self) -> bool:
+        """Whether it lies there, whole."""
         return (is_run if isinstance(self.what, Run) else is_reference_set)(self.folder)
 
 
@@ -120,7 +122,9 @@ def _check_disk(sized: dict[Item, int], say: Say) -> None:
     need = sum(sized.values())
     place = next(p for p in (next(iter(sized)).folder.absolute()).parents if p.exists())
     free = shutil.disk_usage(place).free
-    say(f"needs up to {_megabytes(need)} of disk for {len(sized)} captures; {_megabytes(free)} free")
+    say(
+        f"needs up to {_megabytes(need)} of disk for {len(sized)} captures; {_megabytes(free)} free"
+    )
     if need + SPARE_BYTES > free:
         raise StratascopeError(
             f"{place}: not enough disk: {_megabytes(need)} needed, {_megabytes(free)} free; make room, or "

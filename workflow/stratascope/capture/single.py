@@ -35,7 +35,9 @@ def run_files(
     ]
     check_names(files)
     placed = place(files, {}, root, identify)
-    runs = [(file, run) for file, found in placed for c in found for run in expand(file, c, threads)]
+    runs = [
+        (file, run) for file, found in placed for c in found for run in expand(file, c, threads)
+    ]
     check_labels(run for _, run in runs)
     items = {item.folder: item for file, run in runs for item in _items(root, file, run)}
     rows = [_row(root, file, run) for file, run in runs]

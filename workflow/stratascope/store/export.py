@@ -63,7 +63,9 @@ def _step(run: RunFolder, step: dict[str, Any], form: str) -> Arrays:
     arrays: Arrays = {}
     for name in run.activations.entries:
         if name.endswith("/attn_weights"):
-            rows = _read(run.activations, name, (slice(None), slice(first, stop), slice(0, stop)), form)
+            rows = _read(
+                run.activations, name, (slice(None), slice(first, stop), slice(0, stop)), form
+            )
         else:
             rows = _read(run.activations, name, slice(first, stop), form)
         arrays[name] = rows[None]
@@ -83,7 +85,10 @@ def _export_snapshots(run: RunFolder, folder: Path, form: str) -> None:
     folder.mkdir()
     index = []
     for message in info["messages"]:
-        index.append({k: message[k] for k in ("index", "role")} | {"content_preview": message["content"][:80]})
+        index.append(
+            {k: message[k] for k in ("index", "role")}
+            | {"content_preview": message["content"][:80]}
+        )
         if message["index"] in skipped:
             continue
         arrays = {
@@ -126,7 +131,7 @@ def _read(reader: TensorReader, name: str, rows: Any, form: str) -> np.ndarray:
 
 def _save(path: Path, arrays: Arrays, form: str) -> None:
     if form == "npz":
-        np.savez_compressed(path, **arrays)
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # names are not options
         return
     import torch
 

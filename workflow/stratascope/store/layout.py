@@ -7,6 +7,19 @@ from pathlib import Path
 
 RESULTS = Path("results")
 
+# The tables of results/tables, named here so that planning need not import what builds them
+# (report/tables); a test holds the two together.
+TABLES = (
+    "intra_run_cosines",
+    "intra_run_report",
+    "comparison_cosines",
+    "comparison_report",
+    "snapshot_reference",
+    "role_averages",
+    "discrimination",
+    "checkpoints",
+)
+
 
 @dataclass(frozen=True)
 class Layout:

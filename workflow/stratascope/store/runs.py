@@ -26,10 +26,12 @@ def is_run(folder: Path) -> bool:
 
 
 def is_reference_set(folder: Path) -> bool:
+    """Whether a whole reference set lies there."""
     return all((folder / name).is_file() for name in REFERENCE_FILES)
 
 
 def tensor_name(layer: int, site: str) -> str:
+    """``layer_07/hidden_out``, as tensor files name a site."""
     return f"layer_{layer:02d}/{site}"
 
 
@@ -50,22 +52,27 @@ class RunFolder:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        return read_json(self.path / "run.json")
+        """run.json."""
+        return dict(read_json(self.path / "run.json"))
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
+        """The entries of steps.json, one a forward pass."""
         return list(read_json(self.path / "steps.json")["steps"])
 
     @cached_property
     def activations(self) -> TensorReader:
+        """Every captured tensor, one row a token."""
         return TensorReader.open(self.path / "activations.safetensors")
 
     @cached_property
     def snapshots(self) -> TensorReader:
+        """The states after each message."""
         return TensorReader.open(self.path / "snapshots.safetensors")
 
     @property
     def layers(self) -> list[int]:
+        """The captured layers, ascending."""
         return list(self.info["layers"])
 
     def state(self, which: str, layer: int, source: str) -> np.ndarray | None:
@@ -77,7 +84,9 @@ class RunFolder:
         if name not in self.activations:
             return None
         rows = self.info["rows"]
-        return self.activations.float32(name, (rows["prompt"] if which == "initial" else rows["total"]) - 1)
+        return self.activations.float32(
+            name, (rows["prompt"] if which == "initial" else rows["total"]) - 1
+        )
 
 
 def read_json(path: Path) -> Any:

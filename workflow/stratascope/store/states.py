@@ -42,13 +42,22 @@ def extract_states(
             name = tensor_name(layer, source)
             for which in ("initial", "final"):
                 vectors = [run.state(which, layer, source) for run, _ in runs]
-                _put(tensors, f"{which}/{name}", [v if v is None else v[None] for v in vectors], [1] * len(runs))
+                _put(
+                    tensors,
+                    f"{which}/{name}",
+                    [v if v is None else v[None] for v in vectors],
+                    [1] * len(runs),
+                )
             for position in index["positions"]:
                 key = f"{position}/{name}"
                 counts = [len(run["messages"]) for run in index["runs"]]
-                _put(tensors, f"snapshot/{key}", [_all(reader, key) for reader in snapshots], counts)
+                _put(
+                    tensors, f"snapshot/{key}", [_all(reader, key) for reader in snapshots], counts
+                )
                 sizes = [len(item["labels"]) for item in index["reference_sets"]]
-                _put(tensors, f"reference/{key}", [_all(reader, key) for reader in references], sizes)
+                _put(
+                    tensors, f"reference/{key}", [_all(reader, key) for reader in references], sizes
+                )
     with new_file(out.with_name(out.name + ".safetensors")) as partial:
         # Not save_file: it makes files that only their owner can read.
         partial.write_bytes(save(tensors))
@@ -80,7 +89,9 @@ def _index(
     infos = [run.info for run, _ in runs]
     archs = {(i["model"]["arch"]["hidden_size"], i["model"]["arch"]["num_layers"]) for i in infos}
     if len(archs) != 1:
-        raise StratascopeError(f"{checkpoint}: its runs disagree on the model's size: {sorted(archs)}")
+        raise StratascopeError(
+            f"{checkpoint}: its runs disagree on the model's size: {sorted(archs)}"
+        )
     hidden, layers = archs.pop()
     entries, row = [], 0
     for (run, folder), info in zip(runs, infos, strict=True):

@@ -16,7 +16,7 @@ import numpy as np
 
 from stratascope.errors import StratascopeError
 
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -62,6 +62,7 @@ class TensorReader:
         return name in self.entries
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor."""
         return tuple(self.entries[name]["shape"])
 
     def raw(self, name: str) -> np.ndarray:
@@ -74,7 +75,7 @@ class TensorReader:
         if 0 in shape:
             return np.zeros(shape, dtype)
         offset = self.start + entry["data_offsets"][0]
-        return np.memmap(self.path, dtype, "r", offset, shape)
+        return np.memmap(self.path, dtype=dtype, mode="r", offset=offset, shape=shape)
 
     def float32(self, name: str, rows: int | slice | Sequence[int] | None = None) -> np.ndarray:
         """Rows (or all) of a tensor as a new float32 array; only these rows are read."""

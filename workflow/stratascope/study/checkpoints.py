@@ -36,6 +36,7 @@ class Checkpoint:
 
     @property
     def is_local(self) -> bool:
+        """Whether the files lie in a folder here."""
         return self.revision is None
 
     def runtime(self) -> dict[str, object]:
@@ -64,6 +65,7 @@ def read_lock(root: Path) -> dict[str, str]:
 
 
 def lock_key(model: Model) -> str:
+    """What the lock file calls a hub model at a branch or tag."""
     return f"{model.id}@{model.revision or 'main'}"
 
 
@@ -74,6 +76,7 @@ def local_folder(model: Model, root: Path) -> Path | None:
 
 
 def is_hub_id(model: Model) -> bool:
+    """Whether the id could be one of the hub, ``name`` or ``owner/name``."""
     return HUB_ID.fullmatch(model.id) is not None
 
 

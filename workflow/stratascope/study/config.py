@@ -54,13 +54,20 @@ def _check_defaults(defaults: Mapping[str, object]) -> None:
     model = defaults.get("model")
     if isinstance(model, dict):
         model = {"id": "any", **model}
-    validate(Scenario, example | dict(defaults) | ({"model": model} if model else {}), CONFIG, "defaults.")
+    validate(
+        Scenario,
+        example | dict(defaults) | ({"model": model} if model else {}),
+        CONFIG,
+        "defaults.",
+    )
 
 
 def read_scenarios(root: Path, study: Study) -> list[ScenarioFile]:
     """Every scenario of the study, sorted by name; two with one name are an error."""
     files = [path for entry in study.scenarios for path in scenario_paths(root / entry, entry)]
-    found = [read_scenario(path, _shown(path, root), study.defaults) for path in dict.fromkeys(files)]
+    found = [
+        read_scenario(path, _shown(path, root), study.defaults) for path in dict.fromkeys(files)
+    ]
     check_names(found)
     return sorted(found, key=lambda item: item.scenario.name)
 

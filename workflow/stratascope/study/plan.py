@@ -8,7 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 from stratascope.errors import StratascopeError
-from stratascope.study.checkpoints import Checkpoint, Identify, names_for, read_lock, resolve, study_models
+from stratascope.study.checkpoints import (
+    Checkpoint,
+    Identify,
+    names_for,
+    read_lock,
+    resolve,
+    study_models,
+)
 from stratascope.study.config import ScenarioFile, read_scenarios, read_study
 from stratascope.study.digest import digest
 from stratascope.study.schema import Capture, Generation, Message, Model, Reference, Study
@@ -27,6 +34,7 @@ class ReferenceSet:
 
     @cached_property
     def digest(self) -> str:
+        """The hash of the references, the checkpoint and how they are read."""
         return digest(
             {
                 "stage": ["references", version("capture")],
@@ -40,6 +48,7 @@ class ReferenceSet:
 
     @property
     def folder(self) -> str:
+        """Its folder in results/references."""
         return f"{self.checkpoint.name}-{self.digest}"
 
 
@@ -59,10 +68,12 @@ class Run:
 
     @property
     def label(self) -> str:
+        """``<scenario>@<checkpoint>``."""
         return f"{self.scenario}@{self.checkpoint.name}"
 
     @cached_property
     def digest(self) -> str:
+        """The hash of everything that determines what the run captures."""
         return digest(
             {
                 "stage": ["capture", version("capture")],
@@ -78,6 +89,7 @@ class Run:
 
     @property
     def folder(self) -> str:
+        """Its folder in results/runs."""
         return f"{self.label}-{self.digest}"
 
 
@@ -93,6 +105,7 @@ class CaptureJob:
 
     @cached_property
     def digest(self) -> str:
+        """The hash of what the job captures."""
         return digest(
             {
                 "stage": ["capture", version("capture")],
@@ -103,6 +116,7 @@ class CaptureJob:
 
     @property
     def name(self) -> str:
+        """Its manifest in results/captures, without ``.json``."""
         part = f".{self.shard + 1}of{self.shards}" if self.shards > 1 else ""
         return f"{self.checkpoint.name}{part}-{self.digest}"
 
@@ -117,14 +131,17 @@ class StatesJob:
 
     @property
     def runs(self) -> tuple[Run, ...]:
+        """The checkpoint's runs, sorted by label."""
         return tuple(sorted((r for job in self.captures for r in job.runs), key=lambda r: r.label))
 
     @property
     def reference_sets(self) -> tuple[ReferenceSet, ...]:
+        """The checkpoint's distinct reference sets."""
         return reference_sets(self.runs)
 
     @cached_property
     def digest(self) -> str:
+        """The hash of what the states are taken from."""
         return digest(
             {
                 "stage": ["states", version("states")],
@@ -136,6 +153,7 @@ class StatesJob:
 
     @property
     def name(self) -> str:
+        """Its files in results/states, without the suffix."""
         return f"{self.checkpoint.name}-{self.digest}"
 
 
@@ -148,20 +166,24 @@ class Plan:
 
     @property
     def captures(self) -> tuple[CaptureJob, ...]:
+        """Every capture job."""
         return tuple(job for states in self.states for job in states.captures)
 
     @property
     def runs(self) -> tuple[Run, ...]:
+        """Every run, checkpoint by checkpoint."""
         return tuple(run for states in self.states for run in states.runs)
 
     @cached_property
     def tables_digest(self) -> str:
+        """The hash of what the tables are made from."""
         return digest(
             {"stage": ["tables", version("tables")], "states": [job.name for job in self.states]}
         )
 
     @cached_property
     def report_digest(self) -> str:
+        """The hash of what the report is made from."""
         text = self.study.report.model_dump(mode="json")
         return digest(
             {"stage": ["report", version("report")], "tables": self.tables_digest, "text": text}
@@ -216,15 +238,15 @@ def place(
         shown = next(f.shown for f in files if f.scenario.model == model)
         name = name if name not in taken else f"{name}-{digest(model.model_dump(mode='json'))[:6]}"
         by_model[model] = resolve(name, model, root, lock, identify, f"{shown}: model.id")
-    placed = []
+    placed: list[tuple[ScenarioFile, tuple[Checkpoint, ...]]] = []
     for file in files:
-        model = file.scenario.model
-        if model is None and not listed:
+        own_model = file.scenario.model
+        if own_model is None and not listed:
             raise StratascopeError(
                 f"{file.shown}: no model: name one as `model.id`, or list `checkpoints` in "
                 "config/config.yaml"
             )
-        placed.append((file, listed if model is None else (by_model[model],)))
+        placed.append((file, listed if own_model is None else (by_model[own_model],)))
     return placed
 
 
@@ -240,24 +262,24 @@ def expand(file: ScenarioFile, checkpoint: Checkpoint, threads: int) -> list[Run
             checkpoint,
             threads,
         )
-    runs = []
+    runs: list[Run] = []
     for i, prompt in enumerate(scenario.prompt):
         name = scenario.name + (f"_prompt{i}" if len(scenario.prompt) > 1 else "")
         ends = range(1, len(prompt.messages) + 1) if prompt.run_at_each_message else (0,)
-        for end in ends:
-            runs.append(
-                Run(
-                    scenario=f"{name}_msg{end:02d}" if end else name,
-                    parent=name,
-                    shown=file.shown,
-                    checkpoint=checkpoint,
-                    messages=prompt.messages[: end or None],
-                    generation=scenario.generation,
-                    capture=scenario.capture,
-                    references=references,
-                    threads=threads,
-                )
+        runs += [
+            Run(
+                scenario=f"{name}_msg{end:02d}" if end else name,
+                parent=name,
+                shown=file.shown,
+                checkpoint=checkpoint,
+                messages=prompt.messages[: end or None],
+                generation=scenario.generation,
+                capture=scenario.capture,
+                references=references,
+                threads=threads,
             )
+            for end in ends
+        ]
     return runs
 
 

@@ -42,7 +42,11 @@ def _describe(
         return f"{key}: missing; it is required"
     message = str(item["msg"]).removeprefix("Value error, ")
     value = item.get("input")
-    shown = "" if isinstance(value, dict | list) or item["type"] == "value_error" else f" (found {value!r})"
+    shown = (
+        ""
+        if isinstance(value, dict | list) or item["type"] == "value_error"
+        else f" (found {value!r})"
+    )
     return f"{key}: {message[:1].lower() + message[1:]}{shown}" if key else message
 
 

@@ -30,7 +30,9 @@ def read_mapping(path: Path, shown: str | None = None) -> dict[str, object]:
     except OSError as error:
         raise StratascopeError(f"{shown}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise StratascopeError(f"{shown}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise StratascopeError(
+            f"{shown}: not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
     return parse_mapping(text, shown)
 
 
@@ -92,7 +94,9 @@ def _check_keys(node: yaml.MappingNode, shown: str) -> None:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
             if key.value in seen:
-                raise StratascopeError(f"{shown}: {_place(key)}: the key {key.value!r} stands twice")
+                raise StratascopeError(
+                    f"{shown}: {_place(key)}: the key {key.value!r} stands twice"
+                )
             seen.add(key.value)
 
 

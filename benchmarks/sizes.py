@@ -1,0 +1,75 @@
+"""How large everything is that the benchmarks work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A model, a conversation, and the states of a study."""
+
+    rounds: int
+    # the model with random weights
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    key_value_heads: int
+    vocabulary: int
+    # what it reads and writes
+    prompt_words: int
+    passes: int  # the prefill and the decode steps
+    messages: int
+    message_words: int
+    references: int
+    attention_words: int
+    # the states of many runs
+    runs: int
+    run_layers: int
+    run_hidden: int
+    looped_pairs: int
+
+
+# A Llama of the size of a 70M model, and the scenario of Activation Lab's example: 20 turns and
+# 5 references.
+FULL = Sizes(
+    rounds=5,
+    layers=6,
+    hidden=512,
+    intermediate=2048,
+    heads=8,
+    key_value_heads=4,
+    vocabulary=32000,
+    prompt_words=300,
+    passes=21,
+    messages=20,
+    message_words=14,
+    references=5,
+    attention_words=512,
+    runs=100,
+    run_layers=32,
+    run_hidden=1024,
+    looped_pairs=50,
+)
+
+# For the tests: every line of code, in seconds.
+QUICK = Sizes(
+    rounds=1,
+    layers=2,
+    hidden=32,
+    intermediate=64,
+    heads=4,
+    key_value_heads=2,
+    vocabulary=500,
+    prompt_words=20,
+    passes=4,
+    messages=4,
+    message_words=6,
+    references=2,
+    attention_words=24,
+    runs=6,
+    run_layers=2,
+    run_hidden=256,
+    looped_pairs=5,
+)

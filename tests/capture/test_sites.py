@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from stratascope.capture.recorder import record
+from stratascope.capture.run import capture_run
+from stratascope.capture.sites import capture_taps, resolve_layers
+from stratascope.errors import StratascopeError
+from stratascope.study.schema import Capture
+
+NAMES = ["llama+chat", "qwen2", "qwen3+chat", "mistral", "mistral_window"]
+
+
+def captured(loaded: Any, run: Any, folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    from stratascope.store.runs import read_json
+
+    capture_run(loaded, run, folder)
+    return load_file(folder / "activations.safetensors"), read_json(folder / "run.json")
+
+
+@pytest.fixture(params=NAMES, scope="module")
+def done(request: Any, loaded_model: Any, make_run: Any, tmp_path_factory: Any) -> Any:
+    loaded = loaded_model(request.param)
+    tensors, info = captured(loaded, make_run(loaded), tmp_path_factory.mktemp("done"))
+    fed = info["prompt_token_ids"] + info["generated_token_ids"][:-1]
+    return loaded, tensors, info, torch.tensor([fed])
+
+
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 2e-5) -> None:
+    assert a.shape == b.shape
+    assert (a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1)
+
+
+@torch.no_grad()
+def test_captured_steps_equal_one_long_prefill(done: Any) -> None:
+    """Hidden states of prefill and decode steps are transformers' own over the whole sequence."""
+    loaded, tensors, _, ids = done
+    out = loaded.model(ids, output_hidden_states=True, use_cache=False)
+    layers = loaded.layers
+    close(tensors["embeddings"], out.hidden_states[0][0])
+    for i in range(layers):
+        close(tensors[f"layer_{i:02d}/hidden_in"], out.hidden_states[i][0])
+        if i + 1 < layers:  # transformers' last hidden state is after the final norm
+            close(tensors[f"layer_{i:02d}/hidden_out"], out.hidden_states[i + 1][0])
+    last = tensors[f"layer_{layers - 1:02d}/hidden_out"]
+    close(loaded.model.model.norm(last), out.hidden_states[layers][0])
+    close(tensors["logits"], out.logits[0])
+
+
+@torch.no_grad()
+def test_parts_equal_recomputation_from_the_weights(done: Any) -> None:
+    """q, k, v, gate, up, act, down and the residual sum follow from hidden_in and the weights."""
+    loaded, tensors, _, _ = done
+    for i, layer in enumerate(loaded.model.model.layers):
+        t = {name.split("/")[1]: x for name, x in tensors.items() if f"layer_{i:02d}/" in name}
+        normed = layer.input_layernorm(t["hidden_in"])
+        for part in "qkv":
+            close(t[part], getattr(layer.self_attn, f"{part}_proj")(normed))
+        middle = layer.post_attention_layernorm(t["hidden_in"] + t["attn_out"])
+        close(t["mlp_gate"], middle @ layer.mlp.gate_proj.weight.T)
+        close(t["mlp_up"], middle @ layer.mlp.up_proj.weight.T)
+        close(t["mlp_act"], torch.nn.functional.silu(t["mlp_gate"]) * t["mlp_up"])
+        assert torch.equal(t["mlp_act"], t["mlp_down_in"])
+        close(t["mlp_down_out"], t["mlp_down_in"] @ layer.mlp.down_proj.weight.T)
+        close(t["hidden_out"], t["hidden_in"] + t["attn_out"] + t["mlp_down_out"])
+
+
+@torch.no_grad()
+def test_attention_weights_equal_eager(done: Any) -> None:
+    """Weights are eager attention's to 1e-6, sum to one, and show no future, window or not."""
+    loaded, tensors, _, ids = done
+    config = copy.deepcopy(loaded.model.config)
+    model = type(loaded.model)._from_config(config, attn_implementation="eager")
+    model.load_state_dict(loaded.model.state_dict())
+    eager = model.eval()(ids, output_attentions=True, use_cache=False).attentions
+    for i, expected in enumerate(eager):
+        weights = tensors[f"layer_{i:02d}/attn_weights"]
+        assert (weights - expected[0]).abs().max() < 1e-6
+        assert (weights.sum(-1) - 1).abs().max() < 1e-5
+        assert torch.equal(weights, weights.tril())
+    window = loaded.config.sliding_window if hasattr(loaded.config, "sliding_window") else None
+    if window:
+        assert ids.shape[1] > window
+        assert torch.equal(weights, weights.triu(1 - window))
+
+
+def test_switches_and_layers_choose_what_is_stored(
+    loaded_model: Any, make_run: Any, tmp_path: Path
+) -> None:
+    """Each switch brings its own sites, for the chosen layers only, and nothing else."""
+    loaded = loaded_model("llama")
+    off = dict.fromkeys(["hidden_states", "attention_weights", "qkv", "mlp", "logits"], False)
+    expected = {
+        "hidden_states": {"embeddings", "hidden_in", "hidden_out"},
+        "attention_weights": {"attn_weights"},
+        "qkv": {"q", "k", "v", "attn_out"},
+        "mlp": {"mlp_gate", "mlp_up", "mlp_act", "mlp_down_in", "mlp_down_out"},
+        "logits": {"logits"},
+    }
+    for switch, sites in expected.items():
+        folder = tmp_path / switch
+        folder.mkdir()
+        run = make_run(loaded, layers=(0, 2), **off | {switch: True})
+        tensors, info = captured(loaded, run, folder)
+        whole = sites & {"embeddings", "logits"}
+        assert set(tensors) == whole | {f"layer_0{i}/{s}" for i in (0, 2) for s in sites - whole}
+        assert info["layers"] == [0, 2]
+
+
+def test_layer_out_of_range_names_the_range(loaded_model: Any) -> None:
+    """A layer that does not exist is an error that says which do."""
+    with pytest.raises(StratascopeError, match="3 is not a layer of this model.* 0 to 2"):
+        resolve_layers((1, 3), loaded_model("llama").layers)
+
+
+def test_modules_by_hand(loaded_model: Any, make_run: Any, tmp_path: Path) -> None:
+    """Modules named by hand are stored one row a token; a wrong name is answered with a near one."""
+    loaded = loaded_model("qwen3+chat")
+    off = dict.fromkeys(["hidden_states", "attention_weights", "qkv", "mlp", "logits"], False)
+    names = ("model.layers.1.self_attn.q_norm", "model.layers.1.self_attn", "model.norm", "lm_head")
+    tensors, info = captured(loaded, make_run(loaded, modules=names, **off), tmp_path)
+    rows = info["rows"]["total"]
+    assert {n: tuple(x.shape) for n, x in tensors.items()} == {
+        f"module/{names[0]}": (rows, 32),  # four heads of eight in one row
+        f"module/{names[1]}": (rows, 32),  # the first of a tuple of outputs
+        f"module/{names[2]}": (rows, 32),
+        f"module/{names[3]}": (rows, loaded.config.vocab_size),
+    }
+    with pytest.raises(StratascopeError, match=r"'model\.layer\.1\.mlp'.*'model\.layers\.1\.mlp'"):
+        capture_taps(loaded.model, None, Capture(modules=("model.layer.1.mlp",)), [0])
+
+
+def test_unknown_architecture_shows_its_modules_and_takes_them_by_hand() -> None:
+    """An unknown model type is answered with its folded module tree; modules by hand still work."""
+    model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=4, n_head=2, vocab_size=20)).eval()
+    with pytest.raises(StratascopeError, match="'gpt2' has no table of sites") as caught:
+        capture_taps(model, None, Capture(), [0])
+    assert "capture: {modules: [...], hidden_states: false" in str(caught.value)
+    assert "0..3: GPT2Block" in str(caught.value)
+    off = dict.fromkeys(["hidden_states", "attention_weights", "qkv", "mlp", "logits"], False)
+    taps = capture_taps(model, None, Capture(modules=("transformer.h.2.mlp",), **off), [0])
+    seen = {}
+    with record(model, taps, lambda names, x: seen.update({names[0]: x})) as recording:
+        model(torch.tensor([[1, 2, 3]]))
+        recording.check_pass(3)
+    assert seen["module/transformer.h.2.mlp"].shape == (3, 16)
+
+
+def hooks(model: torch.nn.Module) -> int:
+    from stratascope.capture.attention import LISTENER
+
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + hasattr(m, LISTENER)
+        for m in model.modules()
+    )
+
+
+def test_hooks_go_whatever_happens(loaded_model: Any) -> None:
+    """No hook and no listener is left after success, after an error, or after a bad tap."""
+    loaded = loaded_model("llama")
+    taps = capture_taps(loaded.model, loaded.family, Capture(), [0, 1, 2])
+    before = hooks(loaded.model)
+
+    def fail(names: tuple[str, ...], tensor: torch.Tensor) -> None:
+        raise OSError("disk full")
+
+    with record(loaded.model, taps, lambda *_: None):
+        assert hooks(loaded.model) > before
+    with pytest.raises(OSError, match="disk full"), record(loaded.model, taps, fail):
+        loaded.model(torch.tensor([[1]]))
+    bad = type(taps[0])("model.nothing", "output", ("x",))
+    with pytest.raises(StratascopeError, match=r"no module 'model\.nothing'"):
+        with record(loaded.model, [*taps, bad], fail):
+            pass
+    assert hooks(loaded.model) == before
+
+
+def test_what_was_asked_for_and_not_seen_is_an_error(loaded_model: Any) -> None:
+    """A site that a pass did not deliver, delivered twice, or not per token is never silent."""
+    loaded = loaded_model("llama")
+    taps = capture_taps(loaded.model, loaded.family, Capture(), [0])
+    with record(loaded.model, taps, lambda *_: None) as recording:
+        with pytest.raises(StratascopeError, match="logits was asked for and not captured"):
+            loaded.model.model(torch.tensor([[1, 2]]))
+            recording.check_pass(2)
+    with record(loaded.model, taps, lambda *_: None) as recording:
+        loaded.model(torch.tensor([[1, 2]]), logits_to_keep=1)
+        with pytest.raises(StratascopeError, match="logits.*gave 1 rows for 2 tokens"):
+            recording.check_pass(2)
+        with pytest.raises(StratascopeError, match="ran twice in one forward pass"):
+            loaded.model(torch.tensor([[1, 2]]))

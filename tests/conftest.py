@@ -1,0 +1,50 @@
+"""What all tests share: the clone, its demo checkpoints, and a cache that is not the user's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def demo() -> list[Path]:
+    """The demo checkpoints, first to last."""
+    found = (ROOT / "models" / "demo").glob("step-*")
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def _run(arguments: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture(scope="session")
+def stratascope() -> Command:
+    """Run the `stratascope` command in a folder: ``stratascope(folder, "plan")``."""
+    return lambda folder, *arguments: _run(["stratascope", *map(str, arguments)], cwd=folder)
+
+
+@pytest.fixture(scope="session")
+def snakemake() -> Command:
+    """Run the clone's workflow on a study folder: ``snakemake(folder, "-n")``."""
+    fixed = ["snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "2", "--directory"]
+    return lambda folder, *arguments: _run([*fixed, str(folder), *map(str, arguments)])

@@ -1,0 +1,240 @@
+"""Loading a checkpoint: its tokenizer, its configuration, its weights, and where they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from stratascope.capture.attention import IMPLEMENTATION
+from stratascope.capture.families import FAMILIES, Family
+from stratascope.capture.prompts import token_text
+from stratascope.errors import StratascopeError
+from stratascope.study.checkpoints import Checkpoint
+
+# What transformers and what it stands on raise for files that are missing, damaged or foreign.
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory.
+
+    ``widths`` remembers how wide each captured tensor is, ``texts`` the text of each token shown.
+    """
+
+    checkpoint: Checkpoint
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    widths: dict[str, int] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The configuration of the language model proper."""
+        return self.model.config.get_text_config(decoder=True)
+
+    @property
+    def family(self) -> Family | None:
+        """Where this architecture keeps its parts; none for one without an entry."""
+        return FAMILIES.get(self.model.config.model_type)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go in."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def layers(self) -> int:
+        """How many layers the model has."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens the model was made for, where its configuration says so."""
+        return getattr(self.config, "max_position_embeddings", None)
+
+    def show(self, ids: Iterable[int]) -> list[str]:
+        """The text of each token by itself."""
+        return [self.texts.get(i) or self._learn_text(i) for i in ids]
+
+    def _learn_text(self, token: int) -> str:
+        return self.texts.setdefault(token, token_text(self.tokenizer, token))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no advice from transformers inside the block."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def set_threads(threads: int) -> None:
+    """Let PyTorch use this many CPU threads: the last digits can depend on it."""
+    torch.set_num_threads(threads)
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device for ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        StratascopeError: a device that this machine does not have.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return torch.device(next(name for name, there in present.items() if there))
+    if not present[wanted]:
+        there = ", ".join(name for name, here in present.items() if here)
+        raise StratascopeError(
+            f"model.device: {wanted} was asked for, and PyTorch finds none; use auto (has {there})"
+        )
+    return torch.device(wanted)
+
+
+def _source(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The arguments that say where ``from_pretrained`` reads, and that it reads only there."""
+    arguments: dict[str, Any] = {"trust_remote_code": checkpoint.model.trust_remote_code}
+    if checkpoint.is_local:
+        arguments["local_files_only"] = True
+    else:
+        arguments["revision"] = checkpoint.revision
+    if checkpoint.model.gguf_file is not None:
+        arguments["gguf_file"] = checkpoint.model.gguf_file
+    return arguments
+
+
+def _check_folder(checkpoint: Checkpoint) -> None:
+    """Name what is plainly missing before transformers guesses at it."""
+    if not checkpoint.is_local:
+        return
+    folder = Path(checkpoint.source)
+    if not folder.is_dir():
+        raise StratascopeError(f"{checkpoint.name}: no model folder {checkpoint.source}")
+    gguf = checkpoint.model.gguf_file
+    wanted = gguf or "config.json"
+    if not (folder / wanted).is_file():
+        key = "model.gguf_file" if gguf else "a model folder needs its config.json"
+        raise StratascopeError(f"{checkpoint.name}: {checkpoint.source} holds no {wanted} ({key})")
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+@contextmanager
+def _naming(checkpoint: Checkpoint, part: str, remedy: str) -> Iterator[None]:
+    try:
+        with quiet():
+            yield
+    except LOADING_ERRORS as error:
+        raise StratascopeError(
+            f"{checkpoint.name}: cannot load the {part} of {checkpoint.source}: "
+            f"{_one_line(error)}; {remedy}"
+        ) from error
+
+
+def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
+    """The checkpoint's configuration.
+
+    Raises:
+        StratascopeError: no such folder or file, or a model type that transformers does not know.
+    """
+    _check_folder(checkpoint)
+    remedy = "it must be a causal language model that transformers knows"
+    with _naming(checkpoint, "configuration", remedy):
+        return AutoConfig.from_pretrained(checkpoint.source, **_source(checkpoint))
+
+
+def load_skeleton(checkpoint: Checkpoint) -> PreTrainedModel:
+    """The model's modules without weights (on the meta device), for looking at their names."""
+    config = load_config(checkpoint)
+    with _naming(checkpoint, "modules", "it must be a causal language model"), torch.device("meta"):
+        trust = checkpoint.model.trust_remote_code
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+
+
+def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    with _naming(checkpoint, "tokenizer", "put tokenizer.json and tokenizer_config.json beside it"):
+        return AutoTokenizer.from_pretrained(checkpoint.source, **_source(checkpoint))
+
+
+def _load_model(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreTrainedModel:
+    spec = checkpoint.model
+    device = pick_device(spec.device) if spec.device_map is None else None
+    arguments = _source(checkpoint) | {"dtype": getattr(torch, spec.dtype)}
+    if config.model_type in FAMILIES:
+        arguments["attn_implementation"] = IMPLEMENTATION
+    if spec.device_map is not None:
+        arguments["device_map"] = spec.device_map
+    if spec.gguf_file is None:
+        arguments["config"] = config
+    with _naming(checkpoint, "weights", "are its files complete and undamaged?"):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            checkpoint.source, output_loading_info=True, **arguments
+        )
+    _refuse_missing(checkpoint, info)
+    return model if device is None else model.to(device)
+
+
+def _refuse_missing(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
+    """Weights that the files lack would be random numbers: that is no checkpoint."""
+    missing = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise StratascopeError(
+            f"{checkpoint.name}: {checkpoint.source} lacks the weights {missing[0]}{more}, or has "
+            "them in another shape; they would be random numbers: is config.json the right one?"
+        )
+
+
+def load(checkpoint: Checkpoint) -> Loaded:
+    """Load a checkpoint for capture: evaluation mode, no gradients, on its device.
+
+    Local folders are read without any use of the network; a hub model is read at its commit.
+
+    Raises:
+        StratascopeError: missing, damaged or incomplete files, an unsupported model, or a device
+            that is not there.
+    """
+    config = load_config(checkpoint)
+    tokenizer = _load_tokenizer(checkpoint)
+    model = _load_model(checkpoint, config)
+    model.eval().requires_grad_(False)
+    return Loaded(checkpoint, model, tokenizer)

@@ -1,0 +1,1 @@
+"""Pure functions on arrays: metrics, centring, summaries, intervals. NumPy and SciPy only."""

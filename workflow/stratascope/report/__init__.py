@@ -1,0 +1,1 @@
+"""What people read: tidy tables, headline numbers and one self-contained HTML report."""

@@ -1,0 +1,67 @@
+// Saving what a figure shows: an image on white, as a paper wants it, or its numbers.
+
+function save(name, blob) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+function titleOf(figure) {
+  return figure.querySelector("figcaption strong").textContent;
+}
+
+function fileName(figure, kind) {
+  const axes = (S.figures[figure.id]?.axes ?? []).map((axis) => chosen(figure, axis));
+  return [figure.id.replace(/^fig-/, ""), ...axes].join("_").replace(/[^\w.-]+/g, "-") + "." + kind;
+}
+
+async function saveImage(figure, format) {
+  forcedTheme = "light";
+  const { data, layout, height } = resolve(figureView(figure), 1000);
+  forcedTheme = null;
+  layout.paper_bgcolor = "#ffffff";
+  layout.height = (height ?? (Number(figure.dataset.height) || 320)) + 70;
+  layout.title = { text: plotText(titleOf(figure)), x: 0.01, xanchor: "left", y: 0.99, yanchor: "top", pad: { t: 8 }, font: { size: 17 } };
+  layout.margin = { ...layout.margin, t: 76 };
+  const address = await Plotly.toImage({ data, layout, config: { staticPlot: true } }, { format, width: 1000, height: layout.height, scale: format === "png" ? 2 : 1 });
+  const body = address.slice(address.indexOf(",") + 1);
+  const blob = format === "png" ? new Blob([bytesOf(body)], { type: "image/png" }) : new Blob([decodeURIComponent(body)], { type: "image/svg+xml" });
+  save(fileName(figure, format), blob);
+}
+
+const unescaped = (value) =>
+  typeof value === "string" ? value.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&").replaceAll("\u200b", "") : value;
+
+function csvCell(value) {
+  const plain = unescaped(value ?? "");
+  // A spreadsheet runs a text that begins like a formula.
+  const safe = typeof plain === "string" && /^[=+\-@\t]/.test(plain) ? `'${plain}` : String(plain);
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+function figureRows(figure) {
+  const { data } = resolve(figureView(figure), 1000);
+  const rows = [["series", "x", "y", "value"]];
+  for (const trace of data) {
+    if (trace.type === "heatmap") {
+      trace.z.forEach((line, i) => line.forEach((value, j) => rows.push(["", trace.x?.[j] ?? j, trace.y?.[i] ?? i, value])));
+    } else if (trace.fill !== "toself") {
+      (trace.x ?? []).forEach((x, i) => rows.push([trace.name, trace.orientation === "h" ? trace.y[i] : x, "", trace.orientation === "h" ? x : trace.y[i]]));
+    }
+  }
+  return rows;
+}
+
+function saveNumbers(figure) {
+  const lines = figureRows(figure).map((row) => row.map(csvCell).join(","));
+  save(fileName(figure, "csv"), new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+}
+
+function wireExports(figure) {
+  for (const button of all("[data-export]", figure)) {
+    const kind = button.dataset.export;
+    button.addEventListener("click", () => (kind === "csv" ? saveNumbers(figure) : saveImage(figure, kind)));
+  }
+}

@@ -1,0 +1,208 @@
+"""What a report is made from: the tables, the states' manifests and each run's records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stratascope.errors import StratascopeError
+
+SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
+MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
+
+TABLES = (
+    "intra_run_report",
+    "intra_run_cosines",
+    "comparison_report",
+    "comparison_cosines",
+    "snapshot_reference",
+    "role_averages",
+    "discrimination",
+    "checkpoints",
+)
+# Columns whose values are names: a run called "1e3" must stay "1e3".
+TEXT_COLUMNS = (
+    "run", "run_a", "run_b", "pair", "name", "checkpoint", "reference", "position", "source",
+    "generated_a", "generated_b", "state", "scope", "role",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One captured run: its place in the study, its conversation and what it generated."""
+
+    index: int
+    label: str
+    scenario: str
+    parent: str
+    checkpoint: str
+    folder: str
+    record: Mapping[str, Any]
+    steps: Sequence[Mapping[str, Any]]
+    messages: Sequence[Mapping[str, Any]]
+    reference_labels: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What the report's toolbox knows this run by."""
+        return f"r:{self.index}"
+
+    @property
+    def generated(self) -> str:
+        return str(self.record.get("generated_text", ""))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint's manifest of state vectors."""
+
+    name: str
+    model: str
+    revision: str | None
+    digest: str
+    layers: tuple[int, ...]
+    hidden_size: int
+    num_layers: int
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the sections read; they read nothing else."""
+
+    title: str
+    description: str
+    checkpoints: tuple[Checkpoint, ...]
+    runs: tuple[Run, ...]
+    positions: tuple[str, ...]
+    sources: tuple[str, ...]
+    layers: tuple[int, ...]
+    tables: Mapping[str, pd.DataFrame]
+    metrics: Mapping[str, Any]
+
+    def table(self, name: str) -> pd.DataFrame:
+        return self.tables[name]
+
+    @property
+    def run_index(self) -> dict[str, int]:
+        return {run.label: run.index for run in self.runs}
+
+    @property
+    def checkpoint_names(self) -> tuple[str, ...]:
+        return tuple(checkpoint.name for checkpoint in self.checkpoints)
+
+    @property
+    def reference_labels(self) -> tuple[str, ...]:
+        """Every reference label, in the order in which the runs first name them."""
+        return tuple(dict.fromkeys(label for run in self.runs for label in run.reference_labels))
+
+    @property
+    def main_source(self) -> str:
+        """The source that headline figures use: the residual stream after each block."""
+        return "hidden_out" if "hidden_out" in self.sources else self.sources[0]
+
+    @property
+    def main_position(self) -> str | None:
+        """The snapshot position that figures show first, and that role averages use."""
+        return self.positions[0] if self.positions else None
+
+
+def read_inputs(
+    study: Mapping[str, Any], tables: Path, states: Sequence[Path], runs: Path, metrics: Path
+) -> ReportData:
+    """Read all that a report shows. Raises StratascopeError naming a file that is not there."""
+    manifests = sorted(
+        ((path, read_json(path.with_suffix(".json"))) for path in states),
+        key=lambda item: (item[1].get("order", 0), item[1]["checkpoint"]),
+    )
+    if not manifests:
+        raise StratascopeError("report: no states given; give results/states/*.json")
+    manifest_data = [data for _, data in manifests]
+    found = [(data, entry) for data in manifest_data for entry in data["runs"]]
+    if not found:
+        raise StratascopeError("report: the states hold no run; capture a scenario first")
+    return ReportData(
+        title=str(study.get("title") or "Untitled study"),
+        description=str(study.get("description") or ""),
+        checkpoints=tuple(_checkpoint(path, data) for path, data in manifests),
+        runs=tuple(
+            _read_run(index, data, entry, runs) for index, (data, entry) in enumerate(found)
+        ),
+        positions=_main_first(_union([data["positions"] for data in manifest_data])),
+        sources=_union([data["sources"] for data in manifest_data]),
+        layers=tuple(sorted(_union([data["layers"] for data in manifest_data]))),
+        tables={name: read_table(tables / f"{name}.csv") for name in TABLES},
+        metrics=read_json(metrics) if metrics.is_file() else {},
+    )
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StratascopeError(f"{path}: not there, but the report needs it") from None
+    except json.JSONDecodeError as error:
+        raise StratascopeError(f"{path}: not JSON ({error}); make it again") from None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """One CSV; a table with only a header, or none at all, is an empty frame."""
+    if not path.is_file():
+        return pd.DataFrame()
+    return pd.read_csv(
+        path,
+        dtype={name: "str" for name in TEXT_COLUMNS},
+        keep_default_na=False,
+        na_values=_numeric_gaps(path),
+        encoding="utf-8",
+    )
+
+
+def _numeric_gaps(path: Path) -> dict[str, list[str]]:
+    """An empty cell is a gap in a number, but an empty text in a text."""
+    header = pd.read_csv(path, nrows=0, encoding="utf-8").columns
+    return {name: ["", "nan", "NaN"] for name in header if name not in TEXT_COLUMNS}
+
+
+def _checkpoint(path: Path, data: Mapping[str, Any]) -> Checkpoint:
+    name = data["checkpoint"]
+    return Checkpoint(
+        name=name,
+        model=str(data["model"].get("id", "")),
+        revision=data["model"].get("revision"),
+        digest=path.stem.removeprefix(f"{name}-"),
+        layers=tuple(data["layers"]),
+        hidden_size=int(data["hidden_size"]),
+        num_layers=int(data["num_layers"]),
+    )
+
+
+def _read_run(index: int, data: Mapping[str, Any], entry: Mapping[str, Any], runs: Path) -> Run:
+    folder = runs / entry["folder"]
+    sets = data.get("reference_sets") or []
+    chosen = entry.get("reference_set")
+    return Run(
+        index=index,
+        label=entry["label"],
+        scenario=entry["scenario"],
+        parent=entry.get("parent") or entry["scenario"],
+        checkpoint=data["checkpoint"],
+        folder=entry["folder"],
+        record=read_json(folder / "run.json"),
+        steps=read_json(folder / "steps.json")["steps"],
+        messages=entry["messages"],
+        reference_labels=tuple(sets[chosen]["labels"]) if chosen is not None else (),
+    )
+
+
+def _main_first(positions: tuple[str, ...]) -> tuple[str, ...]:
+    """The tables' first position is ``generation_prompt`` where it was captured."""
+    return tuple(sorted(positions, key=lambda position: position != "generation_prompt"))
+
+
+def _union(lists: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(item for items in lists for item in items))

@@ -1,0 +1,37 @@
+"""The report's sections, in order. A new section is one module and one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stratascope.report.figure import Content
+from stratascope.report.inputs import ReportData
+from stratascope.report.sections import (
+    checkpoints,
+    methods,
+    pairs,
+    references,
+    summary,
+    within,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """``build`` returns None where the study has nothing for this section: it is not shown then."""
+
+    id: str
+    title: str
+    template: str
+    build: Callable[[ReportData], Content | None]
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("summary", "Summary", "summary.html.j2", summary.build),
+    Section("checkpoints", "Across checkpoints", "checkpoints.html.j2", checkpoints.build),
+    Section("within", "Within a run", "within.html.j2", within.build),
+    Section("pairs", "Between runs", "pairs.html.j2", pairs.build),
+    Section("references", "Snapshots and references", "references.html.j2", references.build),
+    Section("methods", "Methods and definitions", "methods.html.j2", methods.build),
+)

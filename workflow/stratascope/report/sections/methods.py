@@ -1,0 +1,33 @@
+"""Methods and definitions: what each word and number of the report means."""
+
+from __future__ import annotations
+
+from stratascope.report.figure import Content
+from stratascope.report.inputs import ReportData
+from stratascope.report.tables import TABLES
+
+CONTENTS = {
+    "intra_run_report": "A row a run and source: initial against final state, summarised over layers.",
+    "intra_run_cosines": "The same, a row a layer, with the background.",
+    "comparison_report": "A row a pair of runs, state and source, summarised over layers.",
+    "comparison_cosines": "The same, a row a layer, with the background.",
+    "snapshot_reference": "A row a message, reference, position, source and layer.",
+    "role_averages": "User minus assistant messages, a row a run or checkpoint, reference and source.",
+    "discrimination": "How far a layer tells references apart, with interval and null.",
+    "checkpoints": "Means over runs and drift, a row a checkpoint, source and layer.",
+}
+
+
+def build(data: ReportData) -> Content:
+    return Content(
+        context={
+            "files": [(name, CONTENTS.get(name, ""), table.columns) for name, table in TABLES.items()],
+            "top": max(1, data.checkpoints[0].hidden_size // 100),
+            "mixed_sizes": len({checkpoint.hidden_size for checkpoint in data.checkpoints}) > 1,
+        },
+        parts=(
+            ("methods-terms", "Definitions"),
+            ("methods-caveats", "Caveats"),
+            ("methods-files", "Files"),
+        ),
+    )

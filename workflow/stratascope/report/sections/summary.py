@@ -1,0 +1,50 @@
+"""The summary: what was run, what was found, how sure; then every run in one table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stratascope.report.figure import Content
+from stratascope.report.findings import findings
+from stratascope.report.inputs import ReportData
+from stratascope.report.sections.within import overview
+from stratascope.report.strata import HEIGHT, WIDTH, strata
+
+
+def build(data: ReportData) -> Content:
+    return Content(
+        context={
+            "facts": facts(data),
+            "findings": findings(data),
+            "strata": strata(data),
+            "strata_size": (WIDTH, HEIGHT),
+            "rows": _rows(data),
+        },
+        parts=(("found", "What was found"), ("runs", "Runs")),
+    )
+
+
+def facts(data: ReportData) -> list[tuple[str, int]]:
+    """Counts in words; singular where there is one."""
+    counts = (
+        ("checkpoint", len(data.checkpoints)),
+        ("scenario", len({run.scenario for run in data.runs})),
+        ("run", len(data.runs)),
+        ("message", len({item["prefix"] for run in data.runs for item in run.messages})),
+        ("reference", len(data.reference_labels)),
+        ("layer", len(data.layers)),
+    )
+    return [(name if count == 1 else f"{name}s", count) for name, count in counts if count]
+
+
+def _rows(data: ReportData) -> list[dict[str, Any]]:
+    table = data.table("intra_run_report")
+    means = overview(data, table) if not table.empty else [{"run": run, "cells": []} for run in data.runs]
+    return [
+        {
+            **item,
+            "prompt_tokens": len(item["run"].record.get("prompt_token_ids", ())),
+            "generated_tokens": len(item["run"].steps),
+        }
+        for item in means
+    ]
