@@ -74,11 +74,11 @@ def capture(
     return generated
 
 
-def last_states(model: nn.Module, ids: Sequence[int]) -> dict[str, np.ndarray]:
-    """One forward pass: each layer's four sources at the last token, (hidden,) float16."""
+def last_states(model: nn.Module, ids: Sequence[int]) -> Kept:
+    """One forward pass: each layer's four sources at the last token, (hidden,)."""
     with torch.inference_mode(), _hooks(model, SOURCES) as kept:
         model(input_ids=torch.tensor([ids]), use_cache=False)
-    return {name: _half(tensor[0, -1]) for name, tensor in kept.items() if "/" in name}
+    return {name: tensor[0, -1] for name, tensor in kept.items() if "/" in name}
 
 
 def read_run(folder: Path, passes: int) -> dict[str, list[np.ndarray]]:
@@ -114,8 +114,7 @@ def _generate(
             kept |= {f"layer_{i:02d}/attn_weights": tensor.cpu() for i, tensor in weights}
         if work.logits:
             kept["logits"] = output.logits.cpu()
-        arrays = {name: _half(tensor) for name, tensor in kept.items()}
-        _save(folder / f"step_{number:03d}.npz", arrays)
+        arrays = _save(folder / f"step_{number:03d}.npz", kept)
         cache = output.past_key_values
         generated.append(int(output.logits[0, -1].argmax()))
         steps.append(_step(tokenizer, number, ids, output.logits[0, -1], arrays, work.top_k))
@@ -144,7 +143,8 @@ def _step(
         "top_k": [{"id": i, "token": tokenizer.decode([i]), "logprob": p} for i, p in choices],
         "tensors_file": f"tensors/step_{number:03d}.npz",
         "tensor_index": {
-            name: {"shape": array.shape, "dtype": str(array.dtype)} for name, array in arrays.items()
+            name: {"shape": array.shape, "dtype": str(array.dtype)}
+            for name, array in arrays.items()
         },
     }
 
@@ -153,7 +153,7 @@ def _step(
 def _hooks(model: nn.Module, sites: Sequence[str]) -> Iterator[Kept]:
     """Keep the tensors of ``sites``, and the embeddings, of the passes inside the block."""
     kept: Kept = {}
-    base = getattr(model, "model", model)
+    base: Any = getattr(model, "model", model)
     handles = [base.embed_tokens.register_forward_hook(_keeper(kept, "embeddings", False))]
     for number, layer in enumerate(base.layers):
         for site in sites:
@@ -175,19 +175,15 @@ def _keeper(kept: Kept, name: str, is_input: bool) -> Callable[[nn.Module, Any, 
     return keep
 
 
-def _half(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.to(torch.float16).numpy()
-
-
-def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _save(path: Path, tensors: Kept) -> dict[str, np.ndarray]:
+    arrays = {name: tensor.to(torch.float16).numpy() for name, tensor in tensors.items()}
     path.parent.mkdir(exist_ok=True)
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # names are no options
+    return arrays
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, messages: Chat) -> list[int]:
-    text = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=True
-    )
+    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -45,9 +45,7 @@ def _measure(bench: Bench, layers: Sequence[int], which: str) -> Row:
 
     def eager(_: Path) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            output = bench.eager.base_model(
-                input_ids=ids, use_cache=False, output_attentions=True
-            )
+            output = bench.eager.base_model(input_ids=ids, use_cache=False, output_attentions=True)
         return {f"layer_{i:02d}/attn_weights": output.attentions[i][0].numpy() for i in layers}
 
     done = race({"our interface": interface, "eager attention": eager}, _agree, sizes.rounds)

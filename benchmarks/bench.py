@@ -13,10 +13,10 @@ from sizes import FULL, Sizes
 from stratascope.capture.loading import Loaded, load, quiet
 from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.plan import Run
-from stratascope.study.schema import Capture, Generation, Message, Model
+from stratascope.study.schema import Capture, Dtype, Generation, Message, Model
 
 # Runs and models compute in float32, which is fast on a CPU; half of that goes to the disk.
-STORED = "float16"
+STORED: Dtype = "float16"
 
 
 class Bench:
@@ -48,8 +48,11 @@ class Bench:
             )
         return model.eval().requires_grad_(False)
 
-    def run(self, messages: tuple[Message, ...], **capture: bool) -> Run:
-        """A run of ``messages`` that captures everything but what ``capture`` turns off."""
+    def run(self, messages: tuple[Message, ...], large: bool = True) -> Run:
+        """A run of ``messages`` that captures everything, or all but the ``large`` tensors.
+
+        Those are the attention weights and the logits.
+        """
         return Run(
             scenario="benchmark",
             parent="benchmark",
@@ -57,7 +60,7 @@ class Bench:
             checkpoint=self.loaded.checkpoint,
             messages=messages,
             generation=Generation(max_new_tokens=self.sizes.passes),
-            capture=Capture(store_dtype=STORED, **capture),
+            capture=Capture(store_dtype=STORED, attention_weights=large, logits=large),
             references=None,
             threads=1,
         )

@@ -62,16 +62,20 @@ def _in_process(bench: Bench) -> Row:
         compare_runs(folder, naive)
         states = RunFolder.open(folder).snapshots
         _compare_states(
-            {name: states.float32(name) for name in states.names},
+            {name: states.float32(name) for name in states.entries},
             sorted((naive / "conversation_snapshots").iterdir()),
         )
-        _compare_states(shared.states, [naive / "references" / f"ref_{label}.npz" for label in references])
-        return " against ".join(megabytes(folder_bytes(side)) for side in (folder, naive)) + " on disk"
+        _compare_states(
+            shared.states, [naive / "references" / f"ref_{label}.npz" for label in references]
+        )
+        return (
+            " against ".join(megabytes(folder_bytes(side)) for side in (folder, naive)) + " on disk"
+        )
 
     sides = {"capture_run": stratascope, "Activation Lab's way": activation_lab}
     done = race(sides, agree, sizes.rounds)
     what = f"one more scenario of {sizes.messages} messages, model loaded"
-    return done.row(what, *sides, target="at least 5 times faster")
+    return done.row(what, *sides, target="at least 5 times as fast")
 
 
 def _compare_states(ours: dict[str, np.ndarray], files: list[Path]) -> None:

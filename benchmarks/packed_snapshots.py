@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import activation_lab_way
 import random_model
@@ -37,7 +38,7 @@ def measure(bench: Bench) -> list[Row]:
         )
         ids = [prompts.tokenize(loaded.tokenizer, text).ids for text in rendered]
         states = [activation_lab_way.last_states(loaded.model.base_model, row) for row in ids]
-        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+        return {name: torch.stack([s[name] for s in states]).numpy() for name in states[0]}
 
     done = race({"packed": packed, "one pass each": one_pass_each}, _agree, bench.sizes.rounds)
     what = f"snapshots after {len(messages)} messages"

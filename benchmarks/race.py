@@ -58,11 +58,18 @@ class Race:
     agreement: str
 
     def row(
-        self, what: str, ours: str, other: str, reads: Reads = "faster", target: str = "", **more: Any
+        self,
+        what: str,
+        ours: str,
+        other: str,
+        *,
+        reads: Reads = "faster",
+        target: str = "",
+        note: str | None = None,
     ) -> Row:
-        """The line that compares two of the sides."""
-        note = more.pop("note", self.agreement)
+        """The line that compares two of the sides; its note is what the agreement found."""
         times = tuple(self.seconds[ours]), tuple(self.seconds[other])
+        note = self.agreement if note is None else note
         return Row(what, ours, other, *times, reads=reads, target=target, note=note)
 
 

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sizes import Sizes
+from stratascope.capture.loading import quiet
 from stratascope.demo.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from stratascope.study.schema import Message
 
@@ -72,5 +73,6 @@ def save_model(sizes: Sizes, folder: Path) -> None:
         eos_token_id=None,
         pad_token_id=None,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    with quiet():
+        LlamaForCausalLM(config).save_pretrained(folder)
     make_tokenizer(sizes.vocabulary).save_pretrained(folder)

@@ -1,5 +1,6 @@
 """Measure speed against what one would do instead, in one run, as ratios.
 
+Ways to call it:
     python benchmarks/run.py                  all of them; writes benchmarks/results.md
     python benchmarks/run.py NAME...          some of them; prints the table
     python benchmarks/run.py --quick NAME...  at tiny sizes: does it work, do the sides agree?

@@ -41,7 +41,7 @@ def render(results: Sequence[Result]) -> str:
 def cells(row: Row) -> list[str]:
     """One line of the table."""
     low, high = row.spread
-    words = "times faster" if row.reads == "faster" else "times as long"
+    words = "times as fast" if row.reads == "faster" else "times as long"
     return [
         row.what,
         f"{row.ours}: {_seconds(row.seconds)}",

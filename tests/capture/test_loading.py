@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -82,7 +83,7 @@ def test_weights_that_are_missing_or_misshapen_are_refused(folder: Path, checkpo
     save_file({k: v for k, v in weights.items() if k != name}, path, {"format": "pt"})
     assert f"lacks the weights {name}, or has them in another shape" in message(checkpoint(folder))
     save_file(weights | {name: torch.zeros(3, 3)}, path, {"format": "pt"})
-    assert "model" in message(checkpoint(folder))
+    assert f"lacks the weights {name}, or has them in another shape" in message(checkpoint(folder))
 
 
 def test_unknown_types_and_broken_configs(folder: Path, checkpoint: Any) -> None:
@@ -127,6 +128,57 @@ def test_device_map_gives_the_same_run(
         capture_run(loaded, make_run(loaded), tmp_path / name)
         results.append((tmp_path / name / "activations.safetensors").read_bytes())
     assert results[0] == results[1]
+
+
+def write_gguf(path: Path, model: Any, tokenizer: Any) -> None:
+    """The model and its tokenizer as a GGUF file, as llama.cpp's converter names things."""
+    sizes = model.config
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_context_length(sizes.max_position_embeddings)
+    writer.add_embedding_length(sizes.hidden_size)
+    writer.add_block_count(sizes.num_hidden_layers)
+    writer.add_feed_forward_length(sizes.intermediate_size)
+    writer.add_head_count(sizes.num_attention_heads)
+    writer.add_head_count_kv(sizes.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(sizes.rms_norm_eps)
+    writer.add_rope_freq_base(sizes.rope_parameters["rope_theta"])
+    writer.add_vocab_size(sizes.vocab_size)
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokenizer.convert_ids_to_tokens(list(range(sizes.vocab_size))))
+    writer.add_token_types([3] * 4 + [1] * (sizes.vocab_size - 4))
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_chat_template(tokenizer.chat_template)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, sizes.num_hidden_layers)
+    for name, weight in model.state_dict().items():
+        module, kind = name.rsplit(".", 1)
+        writer.add_tensor(f"{names.get_name(module)}.{kind}", weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_is_captured_like_its_model(
+    loaded_model: Any, checkpoint: Any, make_run: Any, tmp_path: Path, capfd: Any
+) -> None:
+    """Weights, tokenizer and template out of one GGUF file give the run of the original model."""
+    original = loaded_model("qwen2+chat")
+    write_gguf(tmp_path / "tiny.gguf", original.model, original.tokenizer)
+    capfd.readouterr()
+    loaded = load(checkpoint(tmp_path, gguf_file="tiny.gguf"))
+    assert capfd.readouterr() == ("", "")
+    tensors = []
+    for name, model in (("a", original), ("b", loaded)):
+        (tmp_path / name).mkdir()
+        capture_run(model, make_run(model), tmp_path / name)
+        tensors.append(load_file(tmp_path / name / "activations.safetensors"))
+    assert set(tensors[0]) == set(tensors[1])
+    for name, tensor in tensors[0].items():
+        torch.testing.assert_close(tensors[1][name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_layers_shows_modules_and_sites_without_weights(folder: Path) -> None:

@@ -29,9 +29,9 @@ def test_every_token_sees_exactly_its_own_sequence(sequences: list[list[int]], b
 def test_shared_prefixes_are_held_once() -> None:
     """Prefixes of the longest sequence cost nothing, others only what they do not share."""
     whole = list(range(20))
-    (row,) = pack([whole[:5], whole[:9] + [99, 98], whole])
+    (row,) = pack([whole[:5], [*whole[:9], 99, 98], whole])
     assert len(row.ids) == 22
-    assert suffix_tokens([whole[:5], whole[:9] + [99, 98], whole]) == (20, 2)
+    assert suffix_tokens([whole[:5], [*whole[:9], 99, 98], whole]) == (20, 2)
     (plain,) = pack([whole[:5], whole])
     assert not plain.has_suffixes
 

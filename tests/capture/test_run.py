@@ -214,7 +214,7 @@ def test_the_plan_knows_the_bytes(
     (tmp_path / "references").mkdir()
     capture_references(loaded, references, tmp_path / "references")
     taken = sum(path.stat().st_size for path in (tmp_path / "references").iterdir())
-    assert taken <= reference_bytes(loaded, references) <= 2 * taken
+    assert taken <= reference_bytes(loaded, references) <= 3 * taken
 
 
 def test_the_context_is_checked_before_anything_is_written(
@@ -224,7 +224,7 @@ def test_the_context_is_checked_before_anything_is_written(
     loaded = loaded_model("llama")
     run = make_run(loaded, generation={"max_new_tokens": 5000})
     for function in (lambda: plan_bytes(loaded, run), lambda: capture_run(loaded, run, tmp_path)):
-        with pytest.raises(StratascopeError, match="is 5000: together .* context holds 512"):
+        with pytest.raises(StratascopeError, match=r"is 5000: together .* context holds 512"):
             function()
     assert not list(tmp_path.iterdir())
 

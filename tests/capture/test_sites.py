@@ -116,7 +116,7 @@ def test_switches_and_layers_choose_what_is_stored(
 
 def test_layer_out_of_range_names_the_range(loaded_model: Any) -> None:
     """A layer that does not exist is an error that says which do."""
-    with pytest.raises(StratascopeError, match="3 is not a layer of this model.* 0 to 2"):
+    with pytest.raises(StratascopeError, match=r"3 is not a layer of this model.* 0 to 2"):
         resolve_layers((1, 3), loaded_model("llama").layers)
 
 
@@ -176,9 +176,11 @@ def test_hooks_go_whatever_happens(loaded_model: Any) -> None:
     with pytest.raises(OSError, match="disk full"), record(loaded.model, taps, fail):
         loaded.model(torch.tensor([[1]]))
     bad = type(taps[0])("model.nothing", "output", ("x",))
-    with pytest.raises(StratascopeError, match=r"no module 'model\.nothing'"):
-        with record(loaded.model, [*taps, bad], fail):
-            pass
+    with (
+        pytest.raises(StratascopeError, match=r"no module 'model\.nothing'"),
+        record(loaded.model, [*taps, bad], fail),
+    ):
+        pass
     assert hooks(loaded.model) == before
 
 
@@ -187,12 +189,12 @@ def test_what_was_asked_for_and_not_seen_is_an_error(loaded_model: Any) -> None:
     loaded = loaded_model("llama")
     taps = capture_taps(loaded.model, loaded.family, Capture(), [0])
     with record(loaded.model, taps, lambda *_: None) as recording:
+        loaded.model.model(torch.tensor([[1, 2]]))
         with pytest.raises(StratascopeError, match="logits was asked for and not captured"):
-            loaded.model.model(torch.tensor([[1, 2]]))
             recording.check_pass(2)
     with record(loaded.model, taps, lambda *_: None) as recording:
         loaded.model(torch.tensor([[1, 2]]), logits_to_keep=1)
-        with pytest.raises(StratascopeError, match="logits.*gave 1 rows for 2 tokens"):
+        with pytest.raises(StratascopeError, match=r"logits.*gave 1 rows for 2 tokens"):
             recording.check_pass(2)
         with pytest.raises(StratascopeError, match="ran twice in one forward pass"):
             loaded.model(torch.tensor([[1, 2]]))

@@ -75,8 +75,9 @@ def test_centre_needs_three_states() -> None:
 
 def test_what_equals_the_centre_has_no_direction() -> None:
     """States that differ from the mean by rounding only are zero, so that no noise is compared."""
-    states = np.tile(np.random.default_rng(2).normal(size=50).astype(np.float32), (7, 1))
-    rest = centred(states.astype(np.float64), centre_of(states.astype(np.float64)))
+    rng = np.random.default_rng(2)
+    states = np.tile(rng.normal(size=50), (7, 1)) * (1 + 5e-8 * rng.normal(size=(7, 50)))
+    rest = centred(states, centre_of(states))
     assert not rest.any()
     assert np.isnan(cosine(rest[0], rest[1]))
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ POSITIONS = ("generation_prompt", "turn_end", "content_mean")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"quoted\" & 'single' <b>bold</b>"
 LONG = "Donaudampfschifffahrtsgesellschaftskapitän" * 6
 SYSTEM = ("system", "You are a helpful assistant.")
+Array = np.ndarray[Any, Any]
 Conversation = tuple[tuple[str, str], ...]
 
 CONVERSATIONS: dict[str, Conversation] = {
@@ -177,40 +180,63 @@ def _prefix(messages: Conversation) -> str:
 
 def _tensors(
     index: dict[str, Any], runs: list[dict[str, Any]], references: tuple[str, ...], place: int
-) -> dict[str, np.ndarray[Any, Any]]:
-    hidden, tensors = index["hidden_size"], {}
+) -> dict[str, Array]:
+    tensors: dict[str, Array] = {}
     for layer in index["layers"]:
-        pull = (0.2 + 0.5 * place) * math.exp(-(((layer - 3) / 1.5) ** 2))
         for source in SOURCES:
-            where = (layer, source)
-            shared = 6.0 * seeded("shared", *where).standard_normal(hidden) * (1 + place * 0.1)
-
-            def state(*what: object, near: object = None) -> np.ndarray[Any, Any]:
-                own = seeded("own", *what, *where, place).standard_normal(hidden)
-                base = seeded("base", near or what, *where).standard_normal(hidden)
-                return (shared + 1.5 * base + 0.7 * own).astype(np.float32)
-
-            axes = {label: seeded("reference", label, *where).standard_normal(hidden) for label in references}
             stem = f"layer_{layer:02d}/{source}"
-            tensors[f"initial/{stem}"] = np.stack([state("i", run["scenario"], near=run["scenario"]) for run in runs])
-            tensors[f"final/{stem}"] = np.stack([state("f", run["scenario"], near=run["scenario"]) for run in runs])
-            for position in POSITIONS:
-                tensors[f"snapshot/{position}/{stem}"] = np.stack(
-                    [
-                        state("s", position, item["prefix"], near=run["scenario"])
-                        + _pull(axes, item, pull)
-                        for run in runs
-                        for item in run["messages"]
-                    ]
-                )
-                if references:
-                    tensors[f"reference/{position}/{stem}"] = np.stack(
-                        [(shared + 2.0 * axis).astype(np.float32) for axis in axes.values()]
-                    )
+            made = _slice(Where(layer, source, place, index["hidden_size"]), runs, references)
+            tensors |= {name.format(stem=stem): states for name, states in made.items()}
     return tensors
 
 
-def _pull(axes: dict[str, np.ndarray[Any, Any]], item: dict[str, Any], pull: float) -> Any:
+@dataclass(frozen=True)
+class Where:
+    """One layer and source of one checkpoint."""
+
+    layer: int
+    source: str
+    place: int
+    hidden: int
+
+    def draw(self, *names: object) -> Array:
+        return seeded(*names, self.layer, self.source).standard_normal(self.hidden)
+
+    @property
+    def shared(self) -> Array:
+        return 6.0 * self.draw("shared") * (1 + self.place * 0.1)
+
+    def state(self, scenario: str, *what: object) -> Array:
+        own = self.draw("own", self.place, *what)
+        return (self.shared + 1.5 * self.draw("base", scenario) + 0.7 * own).astype(np.float32)
+
+
+def _slice(
+    where: Where, runs: list[dict[str, Any]], references: tuple[str, ...]
+) -> dict[str, Array]:
+    pull = (0.2 + 0.5 * where.place) * math.exp(-(((where.layer - 3) / 1.5) ** 2))
+    axes = {label: where.draw("reference", label) for label in references}
+    names = [run["scenario"] for run in runs]
+    made = {
+        "initial/{stem}": np.stack([where.state(name, "initial", name) for name in names]),
+        "final/{stem}": np.stack([where.state(name, "final", name) for name in names]),
+    }
+    for position in POSITIONS:
+        made[f"snapshot/{position}/{{stem}}"] = np.stack(
+            [
+                where.state(run["scenario"], position, item["prefix"]) + _pull(axes, item, pull)
+                for run in runs
+                for item in run["messages"]
+            ]
+        )
+        if references:
+            made[f"reference/{position}/{{stem}}"] = np.stack(
+                [(where.shared + 2.0 * axis).astype(np.float32) for axis in axes.values()]
+            )
+    return made
+
+
+def _pull(axes: dict[str, Array], item: dict[str, Any], pull: float) -> Any:
     if not axes:
         return np.float32(0)
     label = list(axes)[item["index"] % len(axes)]
@@ -287,6 +313,12 @@ def _step(entry: dict[str, Any], place: int, word: str, prompt: int) -> dict[str
 
 
 @pytest.fixture(scope="session")
+def texts() -> SimpleNamespace:
+    """The texts that tests look for."""
+    return SimpleNamespace(hostile=HOSTILE, long=LONG, conversations=CONVERSATIONS)
+
+
+@pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Three checkpoints, four scenarios, three references."""
     return make_results(tmp_path_factory.mktemp("results"))
@@ -300,3 +332,80 @@ def report(results: Results) -> Path:
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Results]:
     return make_results
+
+
+CHROMIUM = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless browser; the test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = next((found for found in CHROMIUM if found), None)
+    if path is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=path, args=SWITCHES)
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Watched:
+    """A page and everything that it did which a report must not do."""
+
+    page: Any
+    troubles: list[str]
+
+    def at(self, selector: str) -> None:
+        """Scroll to an element and wait until the figures there are drawn."""
+        self.page.evaluate(
+            "s => document.querySelector(s).scrollIntoView({behavior: 'instant'})", selector
+        )
+        self.page.wait_for_timeout(60)
+
+    def plotted(self, figure: str) -> Any:
+        """What Plotly was given for a figure: {data, layout}."""
+        self.at(f"#{figure}")
+        self.page.wait_for_selector(f"#{figure}[data-drawn] .main-svg")
+        return self.page.evaluate(
+            "id => { const p = document.querySelector(`#${id} .plot`);"
+            " return {data: p.data, layout: p.layout}; }",
+            figure,
+        )
+
+
+@pytest.fixture
+def watch(browser: Any) -> Iterator[Callable[..., Watched]]:
+    """Open a report and note every error, dialog and request other than the file itself."""
+    contexts = []
+
+    def open_page(report: Path, width: int = 1280, height: int = 900, **options: Any) -> Watched:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        watched = Watched(context.new_page(), [])
+        page, note = watched.page, watched.troubles.append
+        address = report.as_uri()
+        page.on("pageerror", lambda error: note(f"error: {error}"))
+        page.on("console", lambda message: note(f"console: {message.text}"))
+        page.on("dialog", lambda dialog: (note(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: _note_request(request.url, address, note))
+        page.goto(address)
+        page.wait_for_selector("html[data-ready=yes]")
+        return watched
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def _note_request(url: str, address: str, note: Callable[[str], None]) -> None:
+    if url.split("#")[0] != address and not url.startswith(("data:", "blob:")):
+        note(f"request: {url[:200]}")

@@ -125,9 +125,7 @@ def test_a_file_without_tensors_is_valid(tmp_path: Path) -> None:
 def test_missing_rows_and_wrong_rows_are_refused(tmp_path: Path) -> None:
     """A tensor with fewer rows than the run, with too many, or of another width is never finished."""
     path = tmp_path / "a.safetensors"
-    with pytest.raises(ValueError, match="3 of 4 rows"), TensorFile(path, SPECS) as file:
-        for name, array in rows_of(3).items():
-            file.append(name, array)
+    with pytest.raises(ValueError, match="0 of 4 rows"), TensorFile(path, SPECS) as file:
         file.finish(4)
     assert not path.exists()
     for bad in (np.zeros((10, WIDTH)), np.zeros((1, WIDTH + 1)), np.zeros((1, WIDTH), np.float16)):

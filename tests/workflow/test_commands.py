@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from stratascope.capture.hub import lock_study
+from stratascope.capture.hub import lock_models
 from stratascope.errors import StratascopeError
 from stratascope.rows import render
 from stratascope.store.export import export_run
@@ -199,6 +199,7 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         known = {
             "/api/models/some/model/revision/step1": "1" * 40,
+            "/api/models/some/model/revision/main": "2" * 40,
             "/api/models/some/model": "2" * 40,
         }
         sha = known.get(self.path.split("?")[0])
@@ -242,7 +243,7 @@ def floating(tmp_path: Path, hub: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_lock_pins_what_floats(floating: Path, stratascope: Command) -> None:
     """Every floating revision becomes a commit in config/lock.json; then the plan needs no hub."""
-    assert lock_study(floating) == {"some/model@main": "2" * 40, "some/model@step1": "1" * 40}
+    assert lock_models(floating) == {"some/model@main": "2" * 40, "some/model@step1": "1" * 40}
     done = stratascope(floating, "plan", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["rows"]) == 2
@@ -250,13 +251,25 @@ def test_lock_pins_what_floats(floating: Path, stratascope: Command) -> None:
 
 def test_lock_names_a_revision_that_is_not_there(floating: Path) -> None:
     """An unknown revision or model is named, and an older lock file stays as it was."""
-    lock_study(floating)
+    lock_models(floating)
     kept = (floating / "config" / "lock.json").read_bytes()
     config = floating / "config" / "config.yaml"
     config.write_text(config.read_text().replace("step1", "step9"))
     with pytest.raises(StratascopeError, match="step9"):
-        lock_study(floating)
+        lock_models(floating)
     config.write_text("checkpoints:\n  a: {id: nobody/nothing}\n")
     with pytest.raises(StratascopeError, match="nobody/nothing"):
-        lock_study(floating)
+        lock_models(floating)
     assert (floating / "config" / "lock.json").read_bytes() == kept
+
+
+def test_lock_adds_the_models_of_scenario_files(floating: Path, tmp_path: Path) -> None:
+    """Without a study, the models of scenario files are pinned beside what is pinned already."""
+    lock_models(floating)
+    scenario = tmp_path / "own.yaml"
+    scenario.write_text(
+        "name: own\nmodel: {id: some/model, revision: main}\n"
+        "prompt: {messages: [{role: user, content: x}]}\n"
+    )
+    assert lock_models(floating, [scenario]) == {"some/model@main": "2" * 40}
+    assert len(json.loads((floating / "config" / "lock.json").read_text())) == 2

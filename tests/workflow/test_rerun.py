@@ -222,7 +222,7 @@ def test_snakemakes_own_views_work(study: Path, snakemake: Command, tmp_path: Pa
 
 def test_settings_on_the_command_line_are_refused(study: Path, snakemake: Command) -> None:
     """Results follow from files; --config is refused with the reason."""
-    done = snakemake(study, "-n", "--config", "x=1")
+    done = snakemake(study, "-n", "--config", "threads=1")
     assert done.returncode != 0
     assert "config/config.yaml alone" in said(done)
 

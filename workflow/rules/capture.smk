@@ -26,4 +26,4 @@ rule capture:
     message:
         "Capturing {wildcards.job}: runs and references that are not there yet"
     shell:
-        "stratascope capture {output.manifest} 2>&1 | tee {log}"
+        "python -m stratascope capture {output.manifest} 2>&1 | tee {log}"

@@ -23,4 +23,4 @@ rule report:
     message:
         "Rendering results/report.html"
     shell:
-        "stratascope report {output.stamp} 2>&1 | tee {log}"
+        "python -m stratascope report {output.stamp} 2>&1 | tee {log}"

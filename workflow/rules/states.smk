@@ -26,4 +26,4 @@ rule states:
     message:
         "Extracting snapshot and reference states of {wildcards.job}"
     shell:
-        "stratascope states {output.index} 2>&1 | tee {log}"
+        "python -m stratascope states {output.index} 2>&1 | tee {log}"

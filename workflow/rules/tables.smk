@@ -29,4 +29,4 @@ rule tables:
     message:
         "Comparing states: tables and metrics"
     shell:
-        "stratascope tables {output.stamp} 2>&1 | tee {log}"
+        "python -m stratascope tables {output.stamp} 2>&1 | tee {log}"

@@ -77,12 +77,19 @@ def main() -> None:
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--model", "model_id", help="Run on this model instead of the scenario's own.")
+@click.option("--revision", help="A hub model's branch, tag or commit.")
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="And in this.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @DIRECTORY
 @FORMAT
 def run(
-    path: Path, model_id: str | None, dtype: str | None, threads: int, directory: Path, form: str
+    path: Path,
+    model_id: str | None,
+    revision: str | None,
+    dtype: str | None,
+    threads: int,
+    directory: Path,
+    form: str,
 ) -> None:
     """Capture a scenario file, or every scenario in a folder, without a study.
 
@@ -97,7 +104,8 @@ def run(
     """
     from stratascope.capture.single import run_files
 
-    rows = run_files(path, directory, model_id, dtype, threads, _say)
+    changes = {"id": model_id, "revision": revision, "dtype": dtype}
+    rows = run_files(path, directory, changes, threads, _say)
     _print(rows, form)
 
 
@@ -125,16 +133,18 @@ def plan(directory: Path, form: str) -> None:
 
 
 @cli.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @DIRECTORY
-def lock(directory: Path) -> None:
+def lock(paths: tuple[Path, ...], directory: Path) -> None:
     """Pin every hub model of the study to its present commit, in config/lock.json.
 
     The only command that asks the network. Commit the file: then everybody captures the same
-    weights, and the plan needs no network. Run it again to move on to newer commits.
+    weights, and the plan needs no network. Run it again to move on to newer commits. With PATHS,
+    the models of these scenario files or folders are pinned, for `stratascope run`.
     """
-    from stratascope.capture.hub import lock_study
+    from stratascope.capture.hub import lock_models
 
-    for key, commit in lock_study(directory).items():
+    for key, commit in lock_models(directory, paths).items():
         click.echo(f"{key}  {commit}")
 
 

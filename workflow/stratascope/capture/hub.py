@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from stratascope.errors import StratascopeError
@@ -13,26 +14,38 @@ from stratascope.study.checkpoints import (
     is_hub_id,
     local_folder,
     lock_key,
+    read_lock,
     study_models,
 )
-from stratascope.study.config import read_scenarios, read_study
+from stratascope.study.config import read_scenario, read_scenarios, read_study, scenario_paths
 from stratascope.study.schema import Model
 
 
-def lock_study(root: Path) -> dict[str, str]:
-    """Resolve every floating hub revision of a study and write ``config/lock.json``.
+def lock_models(root: Path, paths: Sequence[Path] = ()) -> dict[str, str]:
+    """Pin the floating hub models of the study in ``root``, or of the scenarios in ``paths``.
 
-    Returns commit by ``id@revision``. Raises ``StratascopeError`` if the hub cannot be asked or does
-    not know a model; the lock file is then left as it was.
+    Writes ``config/lock.json`` in ``root`` and returns the commits found, by ``id@revision``. A
+    study's lock is written anew; scenarios' models are added to it. Raises ``StratascopeError`` if
+    the hub cannot be asked or does not know a model; the lock file is then left as it was.
     """
-    study = read_study(root)
-    models = list(study_models(study).values())
-    models += [f.scenario.model for f in read_scenarios(root, study) if f.scenario.model]
+    models = _scenario_models(paths) if paths else _study_models(root)
     floating = {lock_key(model): model for model in models if _floats(model, root)}
-    lock = {key: _commit(floating[key]) for key in sorted(floating)}
+    found = {key: _commit(floating[key]) for key in sorted(floating)}
+    lock = (read_lock(root) if paths else {}) | found
     with new_file(root / LOCK) as partial:
-        partial.write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
-    return lock
+        partial.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return found
+
+
+def _study_models(root: Path) -> list[Model]:
+    study = read_study(root)
+    own = [file.scenario.model for file in read_scenarios(root, study)]
+    return [*study_models(study).values(), *filter(None, own)]
+
+
+def _scenario_models(paths: Sequence[Path]) -> list[Model]:
+    files = [file for path in paths for file in scenario_paths(path, str(path))]
+    return [m for file in files if (m := read_scenario(file, str(file)).scenario.model)]
 
 
 def _floats(model: Model, root: Path) -> bool:

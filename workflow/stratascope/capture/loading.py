@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,18 @@ class Loaded:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and no advice from transformers inside the block."""
+    """No progress bars and no advice from transformers inside the block.
+
+    Some of its bars ask no one whether they may be shown, so what it writes to stderr is dropped:
+    errors are raised, not written.
+    """
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:
@@ -207,7 +213,10 @@ def _load_model(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreTrainedM
         arguments["config"] = config
     with _naming(checkpoint, "weights", "are its files complete and undamaged?"):
         model, info = AutoModelForCausalLM.from_pretrained(
-            checkpoint.source, output_loading_info=True, **arguments
+            checkpoint.source,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            **arguments,
         )
     _refuse_missing(checkpoint, info)
     return model if device is None else model.to(device)

@@ -99,10 +99,11 @@ def check_context(prompt: int, new: int, limit: int | None) -> None:
     Raises:
         StratascopeError: with the numbers of tokens.
     """
-    if limit is not None and prompt + new > limit:
+    # The last token generated is not fed back.
+    if limit is not None and prompt + new - 1 > limit:
         raise StratascopeError(
             f"the prompt has {prompt} tokens and generation.max_new_tokens is {new}: together "
-            f"{prompt + new}, but the model's context holds {limit}; shorten one of them"
+            f"{prompt + new - 1} are read, but the model's context holds {limit}; shorten one of them"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,17 @@ from stratascope.study.schema import Model
 def run_files(
     path: Path,
     root: Path,
-    model_id: str | None,
-    dtype: str | None,
+    changes: Mapping[str, str | None],
     threads: int,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Capture the scenario file ``path``, or every scenario in that folder; a row for each run.
 
-    ``model_id`` and ``dtype`` replace what the files say. Raises ``StratascopeError`` as reading,
-    planning and capturing do.
+    ``changes`` (``id``, ``revision``, ``dtype``) replace what the files say of the model. Raises
+    ``StratascopeError`` as reading, planning and capturing do.
     """
     files = [
-        _on_model(read_scenario(file, str(file)), model_id, dtype)
+        _on_model(read_scenario(file, str(file)), changes)
         for file in scenario_paths(path, str(path))
     ]
     check_names(files)
@@ -47,16 +46,17 @@ def run_files(
     return rows
 
 
-def _on_model(file: ScenarioFile, model_id: str | None, dtype: str | None) -> ScenarioFile:
-    scenario = file.scenario
-    if scenario.model is None and model_id is None:
+def _on_model(file: ScenarioFile, changes: Mapping[str, str | None]) -> ScenarioFile:
+    given = {key: value for key, value in changes.items() if value is not None}
+    own = file.scenario.model
+    if own is None and "id" not in given:
         raise StratascopeError(f"{file.shown}: no model: name one as `model.id`, or with --model")
-    model = scenario.model or Model(id=model_id or "")
-    if model_id is not None:
-        model = model.model_copy(update={"id": model_id, "revision": None, "gguf_file": None})
-    if dtype is not None:
-        model = model.model_copy(update={"dtype": dtype})
-    return ScenarioFile(scenario.model_copy(update={"model": model}), file.shown)
+    # Another model's revision and files are not this one's.
+    kept = (
+        own.model_dump(exclude={"revision", "gguf_file"} if "id" in given else set()) if own else {}
+    )
+    model = Model.model_validate(kept | given)
+    return ScenarioFile(file.scenario.model_copy(update={"model": model}), file.shown)
 
 
 def _layout(root: Path, file: ScenarioFile) -> Layout:

@@ -14,11 +14,12 @@ from stratascope.report.figure import Content
 from stratascope.report.inputs import ReportData, read_inputs
 from stratascope.report.palette import PALETTES
 from stratascope.report.payload import packed_json
-from stratascope.report.sections import SECTIONS
+from stratascope.report.sections import SECTIONS, Section
 from stratascope.store.commit import new_file
 
-# What the data may take of the file, in characters of base64. Plotly takes 2 MB, the page little.
-PAYLOAD_BUDGET = 2_700_000
+# What a report may weigh, in bytes, as long as leaving out detail can make it so. Plotly's script is
+# 2 MB of it; mail servers that refuse 5 MB exist.
+FILE_BUDGET = 4_900_000
 
 
 def build_report(
@@ -45,7 +46,19 @@ def render_report(data: ReportData) -> str:
     """The report's HTML."""
     built = [(section, section.build(data)) for section in SECTIONS]
     shown = [(section, content) for section, content in built if content is not None]
-    payload, detail = _payload(data, [content for _, content in shown])
+    assets = page.assets()
+    room = FILE_BUDGET - len(_page(data, shown, assets, "", DETAILS[-1]).encode("utf-8", "replace"))
+    payload, detail = _payload(data, [content for _, content in shown], room)
+    return _page(data, shown, assets, payload, detail)
+
+
+def _page(
+    data: ReportData,
+    shown: Sequence[tuple[Section, Content]],
+    assets: Mapping[str, Any],
+    payload: str,
+    detail: Detail,
+) -> str:
     return page.render(
         "page.html.j2",
         data=data,
@@ -68,12 +81,12 @@ def render_report(data: ReportData) -> str:
             for section, content in shown
         ],
         payload=Markup(payload),  # noqa: S704 - base64
-        **page.assets(),
+        **assets,
     )
 
 
-def _payload(data: ReportData, contents: Sequence[Content]) -> tuple[str, Detail]:
-    """The data of every figure, packed, with as much detail of each run as the budget allows."""
+def _payload(data: ReportData, contents: Sequence[Content], room: int) -> tuple[str, Detail]:
+    """The data of every figure, packed, with as much detail of each run as there is room for."""
     shared: dict[str, Any] = {
         "palettes": PALETTES,
         "layers": data.layers,
@@ -85,12 +98,10 @@ def _payload(data: ReportData, contents: Sequence[Content]) -> tuple[str, Detail
             for content in contents
             for figure in content.figures.values()
         },
-        "arrays": {
-            name: array for content in contents for name, array in content.arrays.items()
-        },
+        "arrays": {name: array for content in contents for name, array in content.arrays.items()},
     }
     for detail in DETAILS:
         text = packed_json({**shared, **run_details(data, detail)})
-        if len(text) <= PAYLOAD_BUDGET:
+        if len(text) <= room:
             break
     return text, detail

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stratascope.report.inputs import MEASURES, ReportData, Run
-from stratascope.report.text import plot_text
+from stratascope.report.payload import ten_thousandths
 
 LAYER_MEASURES = ("cosine", "centred_cosine")
 ROLE_COLUMNS = (
@@ -43,8 +43,12 @@ _LAYERS_0 = "Layer curves of single messages are left out; snapshot_reference.cs
 DETAILS = (
     Detail(99, 20),
     Detail(99, 10, ("Of each step the 10 likeliest tokens are shown; steps.json holds all.",)),
-    Detail(1, 10, ("Of each step the 10 likeliest tokens are shown; steps.json holds all.", _LAYERS_1)),
-    Detail(0, 5, ("Of each step the 5 likeliest tokens are shown; steps.json holds all.", _LAYERS_0)),
+    Detail(
+        1, 10, ("Of each step the 10 likeliest tokens are shown; steps.json holds all.", _LAYERS_1)
+    ),
+    Detail(
+        0, 5, ("Of each step the 5 likeliest tokens are shown; steps.json holds all.", _LAYERS_0)
+    ),
     Detail(0, 0, ("The tokens of single steps are left out; steps.json holds them.", _LAYERS_0)),
 )
 
@@ -56,10 +60,12 @@ class Strings:
         self._places: dict[str, int] = {}
 
     def place(self, text: str) -> int:
+        """The place of a text among all, which it joins if it is new."""
         return self._places.setdefault(text, len(self._places))
 
     @property
     def all(self) -> list[str]:
+        """Every text, in the order of places."""
         return list(self._places)
 
 
@@ -93,7 +99,11 @@ def run_details(data: ReportData, detail: Detail) -> dict[str, Any]:
 
 def _messages(run: Run) -> list[Mapping[str, Any]]:
     """The conversation as it was given; a message without a snapshot is still a message."""
-    prompt = run.record.get("messages") or run.record.get("snapshots", {}).get("messages") or run.messages
+    prompt = (
+        run.record.get("messages")
+        or run.record.get("snapshots", {}).get("messages")
+        or run.messages
+    )
     return [{"index": index, **item} for index, item in enumerate(prompt)]
 
 
@@ -108,7 +118,10 @@ def _position_tokens(
     messages = run.record.get("snapshots", {}).get("messages", ())
     return {
         position: [
-            [message["index"], *(strings.place(str(text)) for text in _token_texts(message, position))]
+            [
+                message["index"],
+                *(strings.place(str(text)) for text in _token_texts(message, position)),
+            ]
             for message in messages
         ]
         for position in positions
@@ -150,7 +163,7 @@ def _references(
     """Similarity of each message's snapshot to each reference.
 
     ``mean`` holds, for each measure, positions x sources x messages x references (averaged over
-    layers); ``layers`` the same with layers last, for the first positions only.
+    layers); ``layers`` the same with layers last, for the first positions only, in ten-thousandths.
     """
     if rows is None or rows.empty:
         return None
@@ -164,12 +177,13 @@ def _references(
     cubes = {measure: cube(rows, measure, levels) for measure in MEASURES if measure in rows}
     kept = detail.reference_positions
     return {
-        "labels": [plot_text(label) for label in labels],
         "names": labels,
         "messages": messages,
         "mean": {measure: _layer_mean(values) for measure, values in cubes.items()},
         "layers": {
-            measure: cubes[measure][:kept] for measure in LAYER_MEASURES if kept and measure in cubes
+            measure: ten_thousandths(cubes[measure][:kept])
+            for measure in LAYER_MEASURES
+            if kept and measure in cubes
         },
         "roles": _roles(data, labels, roles),
     }
@@ -179,12 +193,9 @@ def cube(
     rows: pd.DataFrame, measure: str, levels: tuple[tuple[str, Any], ...]
 ) -> NDArray[np.float64]:
     """A long table as an array with one axis a level; a combination that is missing is NaN."""
-    places = []
-    for column, values in levels:
-        index = pd.Index(values)
-        places.append(index.get_indexer(rows[column].to_numpy()))
+    places = [pd.Index(values).get_indexer(rows[column].to_numpy()) for column, values in levels]
     known = np.all([place >= 0 for place in places], axis=0)
-    full = np.full([len(values) for _, values in levels], np.nan)
+    full: NDArray[np.float64] = np.full([len(values) for _, values in levels], np.nan)
     full[tuple(place[known] for place in places)] = rows[measure].to_numpy(dtype=float)[known]
     return full
 
@@ -194,7 +205,9 @@ def _layer_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     there = np.isfinite(values)
     count = there.sum(axis=-1)
     total = np.where(there, values, 0.0).sum(axis=-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    mean = np.full(count.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
 
 
 def _roles(data: ReportData, labels: list[str], rows: pd.DataFrame | None) -> dict[str, Any] | None:

@@ -44,6 +44,7 @@ class Figure:
     alt: str = ""
 
     def payload(self) -> dict[str, Any]:
+        """What the script needs of this figure, in JSON types and arrays."""
         return {
             "title": self.title,
             "axes": [axis.name for axis in self.axes],
@@ -141,6 +142,16 @@ def heatmap(
     if cols is not None:
         trace["cols"] = list(cols)
     return trace
+
+
+def error_bars(middle: Any, low: Any, high: Any) -> dict[str, Any]:
+    """Bars from ``low`` to ``high`` around ``middle``, as Plotly's error bars."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": high - middle,
+        "arrayminus": middle - low,
+    }
 
 
 def axes(x: str, y: str, **more: Any) -> dict[str, Any]:

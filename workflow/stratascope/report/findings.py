@@ -14,11 +14,21 @@ from typing import Any
 import pandas as pd
 
 from stratascope.report.inputs import ReportData
-from stratascope.report.text import interval, joined, number, plural, signed, source_name
+from stratascope.report.text import (
+    first_upper,
+    interval,
+    joined,
+    number,
+    plural,
+    signed,
+    source_name,
+)
 
 
 @dataclass(frozen=True)
 class Finding:
+    """One finding in words; ``clear`` is False where numbers do not tell it from noise."""
+
     title: str
     words: str
     sure: str
@@ -41,6 +51,7 @@ def _main_rows(data: ReportData, name: str) -> pd.DataFrame:
 
 
 def within(data: ReportData) -> Finding | None:
+    """The runs that answering moved most and least."""
     rows = _main_rows(data, "intra_run_report")
     rows = rows if rows.empty else rows[rows["mean_cosine"].notna()]
     if rows.empty:
@@ -49,13 +60,16 @@ def within(data: ReportData) -> Finding | None:
     low, high = rows.loc[values.idxmin()], rows.loc[values.idxmax()]
     if len(rows) == 1:
         words = (
-            f"Between the last prompt token and the end of the answer the state keeps a mean cosine of "
-            f"{number(low['mean_cosine'])}; it moves most at layer {low['most_divergent_layer']:.0f} "
+            "Between the last prompt token and the end of the answer the state keeps a mean "
+            "cosine of "
+            f"{number(low['mean_cosine'])}; it moves most at layer "
+            f"{low['most_divergent_layer']:.0f} "
             f"({number(low['min_cosine'])})."
         )
     else:
         words = (
-            f"Answering moves the state most in {low['run']} (mean cosine {number(low['mean_cosine'])}, "
+            f"Answering moves the state most in {low['run']} (mean cosine "
+            f"{number(low['mean_cosine'])}, "
             f"lowest at layer {low['most_divergent_layer']:.0f}) and least in {high['run']} "
             f"({number(high['mean_cosine'])})."
         )
@@ -72,15 +86,19 @@ def _within_sure(data: ReportData, values: pd.Series) -> str:
     level = float(layers["background_cosine"].mean())
     noise = float(layers["background_std"].mean())
     if mean > level + noise:
-        verdict = "so a run stays closer to its own beginning than unrelated states are to each other"
+        verdict = (
+            "so a run stays closer to its own beginning than unrelated states are to each other"
+        )
     elif mean < level - noise:
         verdict = "so answering moves a state further than two conversations differ"
     else:
         verdict = "so this is no more alike than unrelated states are"
-    return f"{sure}States of different conversations have {number(level)} ± {number(noise)} anyway, {verdict}."
+    anyway = f"{number(level)} ± {number(noise)}"
+    return f"{sure}States of different conversations have {anyway} anyway, {verdict}."
 
 
 def between(data: ReportData) -> Finding | None:
+    """The closest and the farthest pair of different conversations, after answering."""
     rows = _main_rows(data, "comparison_report")
     rows = rows if rows.empty else rows[(rows["state"] == "final") & rows["mean_cosine"].notna()]
     if rows.empty:
@@ -103,10 +121,14 @@ def between(data: ReportData) -> Finding | None:
             f"{number(far['mean_centred_cosine'])}"
         )
     if len(among) == 1:
-        words = f"After answering, {near['run_a']} and {near['run_b']} have a mean cosine of {number(near['mean_cosine'])}."
+        words = (
+            f"After answering, {near['run_a']} and {near['run_b']} have a mean cosine of "
+            f"{number(near['mean_cosine'])}."
+        )
     else:
         words = (
-            f"After answering, the closest pair {of} is {near['run_a']} and {near['run_b']} (mean cosine "
+            f"After answering, the closest pair {of} is {near['run_a']} and {near['run_b']} "
+            "(mean cosine "
             f"{number(near['mean_cosine'])}), the farthest {far['run_a']} and {far['run_b']} "
             f"({number(far['mean_cosine'])})."
         )
@@ -121,39 +143,48 @@ def _best(data: ReportData, checkpoint: str) -> Mapping[str, Any] | None:
 
 
 def discriminating(data: ReportData) -> Finding | None:
+    """The layer at which the last checkpoint tells its references apart most."""
     last = data.checkpoint_names[-1]
     best = _best(data, last)
     if best is None:
         return None
     on = f" of {last}" if len(data.checkpoints) > 1 else ""
-    null, lower, upper = best.get("null"), best.get("lower"), best.get("upper")
-    clear = _finite(null, lower) and lower > null
+    null: Any = best.get("null")
+    lower: Any = best.get("lower")
+    upper: Any = best.get("upper")
+    clear = bool(_finite(null, lower) and lower > null)
     if clear:
         words = (
-            f"Layer {best['layer']}{on} tells the references apart most: across references, a message's "
+            f"Layer {best['layer']}{on} tells the references apart most: across references, a "
+            "message's "
             f"centred cosines spread by {number(best['value'])}, more than the {number(null)} that "
             "references pointing elsewhere would give."
         )
     elif not _finite(null):
         words = (
-            f"At layer {best['layer']}{on} the references are told apart most (spread {number(best['value'])}), "
+            f"At layer {best['layer']}{on} the references are told apart most (spread "
+            f"{number(best['value'])}), "
             "but there are too few messages to say what chance alone would give."
         )
     else:
         words = (
-            f"No layer{on} clearly tells the references apart: even at layer {best['layer']} the spread of "
-            f"{number(best['value'])} is not clearly above the {number(null)} that references pointing "
+            f"No layer{on} clearly tells the references apart: even at layer {best['layer']} the "
+            "spread of "
+            f"{number(best['value'])} is not clearly above the {number(null)} that references "
+            "pointing "
             "elsewhere would give."
         )
     sure = f"95 % interval {interval(lower, upper)}; " if _finite(lower, upper) else "No interval; "
     sure += (
-        f"{plural(int(best['n']), 'distinct message')} from {plural(int(best['conversations']), 'conversation')}. "
+        f"{plural(int(best['n']), 'distinct message')} from "
+        f"{plural(int(best['conversations']), 'conversation')}. "
         "The layer was picked as the best of all, which flatters it."
     )
     return Finding("Where references come apart", words, sure, clear)
 
 
 def roles(data: ReportData) -> Finding | None:
+    """For which references user and assistant messages differ on the last checkpoint."""
     last = data.checkpoint_names[-1]
     found = data.metrics.get("checkpoints", {}).get(last, {}).get("user_minus_assistant") or {}
     known = {name: item for name, item in found.items() if _finite(item["difference"])}
@@ -174,18 +205,26 @@ def roles(data: ReportData) -> Finding | None:
         ]
         if some:
             other = "assistant" if who == "User" else "user"
-            parts.append(f"{who} messages resemble {joined(some)} more than {other} messages do{on}.")
+            parts.append(
+                f"{who} messages resemble {joined(some)} more than {other} messages do{on}."
+            )
     rest = [name for name in known if name not in clear]
     if rest:
-        parts.append(f"No clear difference between user and assistant messages for {joined(rest)}{'' if parts else on}.")
+        parts.append(
+            "No clear difference between user and assistant messages for "
+            f"{joined(rest)}{'' if parts else on}."
+        )
     users = max(item["n_user"] for item in known.values())
     answers = max(item["n_assistant"] for item in known.values())
     sure = (
-        f"Centred cosine, user minus assistant, with 95 % intervals; {plural(users, 'user message')}, "
+        "Centred cosine, user minus assistant, with 95 % intervals; "
+        f"{plural(users, 'user message')}, "
         f"{plural(answers, 'assistant message')}."
     )
     if len(known) > 1:
-        sure += f" {len(known)} references were looked at and the intervals are not corrected for that."
+        sure += (
+            f" {len(known)} references were looked at and the intervals are not corrected for that."
+        )
     return Finding("User and assistant", " ".join(parts), sure, bool(clear))
 
 
@@ -211,7 +250,8 @@ def moved(data: ReportData) -> Finding | None:
     change = both[last] - both[first]
     up = int((change > 0).sum())
     words = (
-        f"From {first} to {last} the mean cosine within a run goes from {number(both[first].mean())} to "
+        f"From {first} to {last} the mean cosine within a run goes from "
+        f"{number(both[first].mean())} to "
         f"{number(both[last].mean())}; it rises in {up} of {plural(len(both), 'scenario')}."
     )
     sure = f"Change {signed(float(change.mean()))}"
@@ -222,13 +262,15 @@ def moved(data: ReportData) -> Finding | None:
     clear = up in (0, len(both)) and len(both) > 2
     if one and two:
         words += (
-            f" The spread between references at the best layer goes from {number(one['value'])} (layer {one['layer']}) "
+            f" The spread between references at the best layer goes from {number(one['value'])} "
+            f"(layer {one['layer']}) "
             f"to {number(two['value'])} (layer {two['layer']})"
         )
         if _finite(one["lower"], one["upper"], two["lower"], two["upper"]):
             apart = one["upper"] < two["lower"] or two["upper"] < one["lower"]
             words += "; the intervals do not overlap." if apart else "; the intervals overlap."
-            sure += f" Intervals {interval(one['lower'], one['upper'])} and {interval(two['lower'], two['upper'])}."
+            ends = [interval(best["lower"], best["upper"]) for best in (one, two)]
+            sure += f" Intervals {ends[0]} and {ends[1]}."
             clear = clear or apart
         else:
             words += "."
@@ -247,10 +289,14 @@ def drifted(data: ReportData) -> Finding | None:
     least = last.loc[last["drift_first_cosine"].idxmin()]
     most = last.loc[last["drift_first_cosine"].idxmax()]
     words = (
-        f"The same prompt's state has moved from {data.checkpoint_names[0]} to {data.checkpoint_names[-1]}: the cosine "
-        f"between the two is {number(float(last['drift_first_cosine'].mean()))} on average over layers, lowest at layer "
-        f"{least['layer']:.0f} ({number(least['drift_first_cosine'])}), highest at layer {most['layer']:.0f} "
+        f"The same prompt's state has moved from {data.checkpoint_names[0]} to "
+        f"{data.checkpoint_names[-1]}: the cosine "
+        f"between the two is {number(float(last['drift_first_cosine'].mean()))} on average over "
+        "layers, lowest at layer "
+        f"{least['layer']:.0f} ({number(least['drift_first_cosine'])}), highest at layer "
+        f"{most['layer']:.0f} "
         f"({number(most['drift_first_cosine'])})."
     )
-    sure = f"{source_name(data.main_source).capitalize()}, mean over {plural(int(least['drift_first_n']), 'scenario')}."
+    count = plural(int(least["drift_first_n"]), "scenario")
+    sure = f"{first_upper(source_name(data.main_source))}, mean over {count}."
     return Finding("Drift", words, sure)

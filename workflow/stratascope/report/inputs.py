@@ -54,6 +54,7 @@ class Run:
 
     @property
     def generated(self) -> str:
+        """The text that the run generated; empty if it ended at once."""
         return str(self.record.get("generated_text", ""))
 
 
@@ -85,14 +86,17 @@ class ReportData:
     metrics: Mapping[str, Any]
 
     def table(self, name: str) -> pd.DataFrame:
+        """A table of `TABLES`, empty if the study has none."""
         return self.tables[name]
 
     @property
     def run_index(self) -> dict[str, int]:
+        """The place of each run, by label."""
         return {run.label: run.index for run in self.runs}
 
     @property
     def checkpoint_names(self) -> tuple[str, ...]:
+        """The names of all checkpoints, in the study's order."""
         return tuple(checkpoint.name for checkpoint in self.checkpoints)
 
     @property
@@ -141,6 +145,7 @@ def read_inputs(
 
 
 def read_json(path: Path) -> Any:
+    """The content of a JSON file; StratascopeError if it is not there or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -155,7 +160,7 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     return pd.read_csv(
         path,
-        dtype={name: "str" for name in TEXT_COLUMNS},
+        dtype=dict.fromkeys(TEXT_COLUMNS, "str"),
         keep_default_na=False,
         na_values=_numeric_gaps(path),
         encoding="utf-8",

@@ -45,6 +45,7 @@ def render(template: str, **context: Any) -> str:
 
 @cache
 def environment() -> Environment:
+    """The templates' environment: everything that is inserted is escaped."""
     made = Environment(
         loader=PackageLoader("stratascope.report", "templates"),
         autoescape=True,

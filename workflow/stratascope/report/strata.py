@@ -52,7 +52,9 @@ def _thickness(change: NDArray[np.float64]) -> NDArray[np.float64]:
 def _binned(values: NDArray[np.float64], most: int, axis: int) -> NDArray[np.float64]:
     """At most ``most`` places along an axis, neighbours averaged; one place is drawn as two."""
     parts = np.array_split(values, min(most, values.shape[axis]), axis=axis)
-    means = [np.where(np.isfinite(part), part, np.nanmean(values)).mean(axis=axis) for part in parts]
+    means = [
+        np.where(np.isfinite(part), part, np.nanmean(values)).mean(axis=axis) for part in parts
+    ]
     if axis == 0 and len(means) == 1:
         means *= 2
     return np.stack(means, axis=axis)

@@ -30,11 +30,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number to ``digits`` decimals with a real minus sign; a gap is an en dash."""
     if value is None or not math.isfinite(value):
         return "\u2013"
-    if value != 0 and abs(value) < 0.5 * 10**-digits:
-        text = f"{value:.1e}"
-    else:
-        text = f"{value:.{digits}f}"
-    return text.replace("-", MINUS)
+    small = value != 0 and abs(value) < 0.5 * 10**-digits
+    return (f"{value:.1e}" if small else f"{value:.{digits}f}").replace("-", MINUS)
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -73,12 +70,15 @@ def first_upper(text: str) -> str:
 
 
 def source_name(source: str) -> str:
+    """A source in a reader's words."""
     return SOURCE_NAMES.get(source, source)
 
 
 def measure_name(measure: str) -> str:
+    """A measure in a reader's words."""
     return MEASURE_NAMES.get(measure, measure)
 
 
 def position_name(position: str) -> str:
+    """A snapshot position in a reader's words."""
     return POSITION_NAMES.get(position, position)

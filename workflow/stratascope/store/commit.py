@@ -70,6 +70,8 @@ def disk_errors(place: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "permission denied; check who owns the folder",
             errno.EPERM: "not permitted; check who owns the folder",
+            errno.ENOTDIR: "a file lies where a folder should be",
+            errno.EEXIST: "a file lies where a folder should be",
             errno.ENAMETOOLONG: "the name is too long; shorten the scenario's name",
         }.get(error.errno or 0)
         if remedy is None:

@@ -79,7 +79,7 @@ def bytes_of(specs: Mapping[str, TensorSpec]) -> int:
 
 def _write(descriptor: int, data: NDArray[np.generic], offset: int) -> None:
     """Write all of a contiguous array at ``offset``; a single pwrite may stop short."""
-    view = memoryview(np.ascontiguousarray(data)).cast("B")
+    view = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
     while len(view):
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written

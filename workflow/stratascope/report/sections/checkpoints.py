@@ -8,10 +8,21 @@ import numpy as np
 import pandas as pd
 
 from stratascope.report.detail import cube
-from stratascope.report.figure import Axis, Content, Figure, View, axes, heatmap, layer_axis, line
-from stratascope.report.inputs import MEASURES, ReportData
+from stratascope.report.figure import (
+    Axis,
+    Content,
+    Figure,
+    View,
+    axes,
+    error_bars,
+    heatmap,
+    layer_axis,
+    line,
+)  # fmt: skip
+from stratascope.report.inputs import ReportData
+from stratascope.report.sections.axes import KIND_AXIS, MEASURE_AXIS, position_axis, source_axis
 from stratascope.report.sections.within import SUMMARY_OF
-from stratascope.report.text import measure_name, plot_text, position_name, source_name
+from stratascope.report.text import measure_name, plot_text
 
 BASES = (("first", "first"), ("previous", "previous"), ("last", "last"))
 DRIFTS = (("cosine", "Cosine"), ("centred_cosine", "Centred cosine"))
@@ -19,6 +30,7 @@ SPREADS = (("centred_discrimination", "Centred"), ("raw_discrimination", "Raw"))
 
 
 def build(data: ReportData) -> Content | None:
+    """The section; None for a study of one checkpoint."""
     if len(data.checkpoints) < 2:
         return None
     figures = {
@@ -45,16 +57,6 @@ def build(data: ReportData) -> Content | None:
             ("checkpoints-texts", "Same prompt, side by side"),
         ),
     )
-
-
-def source_axis(data: ReportData) -> Axis:
-    """Read at: the main source first."""
-    ordered = sorted(data.sources, key=lambda source: source != data.main_source)
-    return Axis("source", "Read at", tuple((name, source_name(name)) for name in ordered))
-
-
-def position_axis(data: ReportData) -> Axis:
-    return Axis("position", "Position", tuple((name, position_name(name)) for name in data.positions))
 
 
 def _names(data: ReportData) -> list[str]:
@@ -84,10 +86,11 @@ def _within(data: ReportData) -> Figure | None:
         note="A thin line a scenario, the thick line their mean; each a mean over layers.",
         views=views,
         axes=(
-            Axis("measure", "Measure", tuple((name, measure_name(name)) for name in MEASURES)),
+            MEASURE_AXIS,
             source_axis(data),
         ),
-        alt="Line chart: similarity of initial and final state over checkpoints, for each scenario and on average.",
+        alt="Line chart: similarity of initial and final state over checkpoints, for each "
+        "scenario and on average.",
     )
 
 
@@ -122,21 +125,33 @@ def _drift(data: ReportData) -> Figure | None:
                 part = table[table["source"] == source]
                 values = cube(part, f"drift_{base}_{measure}", levels)
                 lines = [
-                    line(data.layers, values[i], plot_text(name), ("checkpoint", i), key=f"c:{name}")
+                    line(
+                        data.layers, values[i], plot_text(name), ("checkpoint", i), key=f"c:{name}"
+                    )
                     for i, name in enumerate(data.checkpoint_names)
                     if np.isfinite(values[i]).any()
                 ]
                 views[f"{base}/{measure}/{source}"] = {
                     "data": lines,
-                    "layout": axes("layer", f"{measure_name(measure).lower()} with the {words}", xaxis=layer_axis()),
+                    "layout": axes(
+                        "layer",
+                        f"{measure_name(measure).lower()} with the {words}",
+                        xaxis=layer_axis(),
+                    ),
                 }
     return Figure(
         id="fig-checkpoints-drift",
         title="Where the same prompt's state went",
-        note="Cosine between the state at the last prompt token on one checkpoint and on another; mean over scenarios.",
+        note="Cosine between the state at the last prompt token on one checkpoint and on "
+        "another; mean over scenarios.",
         views=views,
-        axes=(Axis("base", "Against", BASES), Axis("measure", "Measure", DRIFTS), source_axis(data)),
-        alt="Line chart over layers, a line a checkpoint: cosine with the same prompt's state on another checkpoint.",
+        axes=(
+            Axis("base", "Against", BASES),
+            Axis("measure", "Measure", DRIFTS),
+            source_axis(data),
+        ),
+        alt="Line chart over layers, a line a checkpoint: cosine with the same prompt's state on "
+        "another checkpoint.",
     )
 
 
@@ -162,11 +177,13 @@ def _discrimination(data: ReportData) -> Figure | None:
     return Figure(
         id="fig-checkpoints-discrimination",
         title="Where references come apart, layer by checkpoint",
-        note="Spread of a message's cosines across references: the larger, the better a layer tells them apart.",
+        note="Spread of a message's cosines across references: the larger, the better a layer "
+        "tells them apart.",
         views=views,
         axes=(Axis("kind", "Cosines", SPREADS), position_axis(data), source_axis(data)),
         height=140 + 34 * len(data.checkpoints),
-        alt="Heatmap, one row a checkpoint and one column a layer: how far the references are told apart.",
+        alt="Heatmap, one row a checkpoint and one column a layer: how far the references are "
+        "told apart.",
     )
 
 
@@ -184,24 +201,33 @@ def _roles(data: ReportData) -> Figure | None:
     return Figure(
         id="fig-checkpoints-roles",
         title="User minus assistant, by reference and checkpoint",
-        note="Mean cosine of user messages minus that of assistant messages; bars are 95 % intervals. A bar that crosses 0 shows no clear difference.",
+        note="Mean cosine of user messages minus that of assistant messages; bars are 95 % "
+        "intervals. A bar that crosses 0 shows no clear difference.",
         views=views,
-        axes=(Axis("kind", "Cosines", (("centred", "Centred"), ("raw", "Raw"))), source_axis(data)),
-        alt="Points with intervals over checkpoints, a colour a reference: user minus assistant similarity.",
+        axes=(KIND_AXIS, source_axis(data)),
+        alt="Points with intervals over checkpoints, a colour a reference: user minus assistant "
+        "similarity.",
     )
 
 
-def _role_view(data: ReportData, part: pd.DataFrame, suffix: str, levels: tuple[tuple[str, Any], ...]) -> View:
+def _role_view(
+    data: ReportData, part: pd.DataFrame, suffix: str, levels: tuple[tuple[str, Any], ...]
+) -> View:
     middle = cube(part, f"difference{suffix}", levels)
     low, high = cube(part, f"lower{suffix}", levels), cube(part, f"upper{suffix}", levels)
     lines = [
         line(
             _names(data), middle[r], plot_text(label), ("reference", r),
-            error_y={"type": "data", "symmetric": False, "array": high[r] - middle[r], "arrayminus": middle[r] - low[r]},
+            error_y=error_bars(middle[r], low[r], high[r]),
             line={"width": 1},
         )
         for r, label in enumerate(data.reference_labels)
         if np.isfinite(middle[r]).any()
     ]  # fmt: skip
-    layout = axes("checkpoint", "user − assistant", xaxis={"type": "category"}, yaxis={"zeroline": True, "zerolinewidth": 2})
+    layout = axes(
+        "checkpoint",
+        "user − assistant",
+        xaxis={"type": "category"},
+        yaxis={"zeroline": True, "zerolinewidth": 2},
+    )
     return {"data": lines, "layout": {**layout, "scattermode": "group", "scattergap": 0.6}}

@@ -19,9 +19,12 @@ CONTENTS = {
 
 
 def build(data: ReportData) -> Content:
+    """The section."""
     return Content(
         context={
-            "files": [(name, CONTENTS.get(name, ""), table.columns) for name, table in TABLES.items()],
+            "files": [
+                (name, CONTENTS.get(name, ""), table.columns) for name, table in TABLES.items()
+            ],
             "top": max(1, data.checkpoints[0].hidden_size // 100),
             "mixed_sizes": len({checkpoint.hidden_size for checkpoint in data.checkpoints}) > 1,
         },

@@ -10,47 +10,53 @@ import pandas as pd
 from stratascope.report.detail import cube
 from stratascope.report.figure import Axis, Content, Figure, View, heatmap
 from stratascope.report.inputs import MEASURES, ReportData
-from stratascope.report.sections.checkpoints import source_axis
+from stratascope.report.sections.axes import MEASURE_AXIS, source_axis
 from stratascope.report.sections.within import SUMMARY_OF
 from stratascope.report.text import measure_name
 
 STATES = ("initial", "final")
 # Above this many runs a matrix has more cells than a screen has pixels to show them.
 MATRIX_RUNS = 150
-# Above this many pairs the page carries their means only; the layers are in the CSV.
-LAYER_PAIRS = 1500
+# Above this many numbers the page leaves out the pairs' layers, or even their means: the tables have
+# them, and the statistics are always there.
+MOST_NUMBERS = 500_000
 STATE_AXIS = Axis("state", "State", (("final", "after answering"), ("initial", "before answering")))
-
-MEASURE_AXIS = Axis("measure", "Measure", tuple((name, measure_name(name)) for name in MEASURES))
 
 
 def build(data: ReportData) -> Content | None:
+    """The section; None for a single run."""
     report = data.table("comparison_report")
     if report.empty or len(data.runs) < 2:
         return None
     pairs = pair_list(data, report)
-    figures = {"matrix": _matrix(data)} if len(data.runs) <= MATRIX_RUNS else {}
+    numbers = len(pairs) * len(STATES) * len(MEASURES) * len(data.sources)
+    with_means = numbers <= MOST_NUMBERS
+    with_layers = numbers * len(data.layers) <= MOST_NUMBERS
+    figures = {"matrix": _matrix(data)} if with_means and len(data.runs) <= MATRIX_RUNS else {}
     return Content(
         context={
             "count": len(pairs),
             "statistics": statistics(data, report),
-            "with_layers": len(pairs) <= LAYER_PAIRS,
+            "with_means": with_means,
+            "with_layers": with_layers,
             "state_axis": STATE_AXIS,
             "measure_axis": MEASURE_AXIS,
             "source_axis": source_axis(data),
-            "order_axis": Axis("order", "Order", (("far", "farthest first"), ("name", "as in the study"))),
+            "order_axis": Axis(
+                "order", "Order", (("far", "farthest first"), ("name", "as in the study"))
+            ),
         },
         figures=figures,
         arrays={
-            "pairs": pairs,
-            **_means(data, report, pairs),
-            **(_layers(data, pairs) if len(pairs) <= LAYER_PAIRS else {}),
+            "pairs": pairs if with_means else [],
+            **(_means(data, report, pairs) if with_means else {}),
+            **(_layers(data, pairs) if with_layers else {}),
         },
         parts=(
             ("pairs-overview", "Overview"),
             *((("pairs-matrix", "Run by run"),) if figures else ()),
-            ("pairs-layers", "Layer by layer"),
-            ("pairs-explorer", "Pair explorer"),
+            *((("pairs-layers", "Layer by layer"),) if with_layers else ()),
+            *((("pairs-explorer", "Pair explorer"),) if with_means else ()),
         ),
     )
 
@@ -96,7 +102,7 @@ def _layers(data: ReportData, pairs: list[list[int]]) -> dict[str, Any]:
     levels = (_pair_level(data, pairs), ("layer", data.layers))
     arrays: dict[str, Any] = {}
     for (state, source), part in rows.groupby(["state", "source"], sort=True):
-        for measure in (*MEASURES, "background_cosine"):
+        for measure in MEASURES:
             if measure in part:
                 arrays[f"pairlayers/{state}/{measure}/{source}"] = cube(part, measure, levels)
     return arrays

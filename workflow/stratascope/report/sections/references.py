@@ -8,15 +8,32 @@ import numpy as np
 import pandas as pd
 
 from stratascope.report.detail import cube
-from stratascope.report.figure import Axis, Content, Figure, View, axes, band, layer_axis, line
+from stratascope.report.figure import (
+    Content,
+    Figure,
+    View,
+    axes,
+    band,
+    error_bars,
+    layer_axis,
+    line,
+)
 from stratascope.report.inputs import ReportData
-from stratascope.report.sections.checkpoints import position_axis, source_axis
+from stratascope.report.sections.axes import (
+    KIND_AXIS,
+    checkpoint_axis,
+    position_axis,
+    source_axis,
+)
 from stratascope.report.text import plot_text, source_name
 
-KINDS = (("centred", "Centred"), ("raw", "Raw"))
+GREY, INK = ("plain", 0), ("plain", 1)
+THIN = {"width": 1.3}
+DOTTED = {"dash": "dot", "width": 1.6}
 
 
 def build(data: ReportData) -> Content | None:
+    """The section; None for a study without references."""
     table = data.table("discrimination")
     roles = data.table("role_averages")
     if table.empty and roles.empty:
@@ -52,12 +69,6 @@ def _used(table: pd.DataFrame) -> tuple[int, int] | None:
     return int(table["n"].max()), int(table["conversations"].max())
 
 
-def checkpoint_axis(data: ReportData) -> Axis:
-    """The last checkpoint first: it is what a study is usually about."""
-    names = tuple(reversed(data.checkpoint_names))
-    return Axis("checkpoint", "Checkpoint", tuple((name, name) for name in names))
-
-
 def _discrimination(data: ReportData, table: pd.DataFrame) -> Figure:
     views: dict[str, View] = {}
     for name in data.checkpoint_names:
@@ -72,32 +83,38 @@ def _discrimination(data: ReportData, table: pd.DataFrame) -> Figure:
     return Figure(
         id="fig-references-layers",
         title="Telling references apart, layer by layer",
-        note="The band is the 95 % interval of the centred spread (whole conversations resampled). The dotted null is "
-        "what references turned to point elsewhere would give: a layer counts where the band lies above it.",
+        note="The band is the 95 % interval of the centred spread (whole conversations "
+        "resampled). The dotted null is "
+        "what references turned to point elsewhere would give: a layer counts where the band "
+        "lies above it.",
         views=views,
         axes=(checkpoint_axis(data), position_axis(data), source_axis(data)),
         height=400,
-        alt="Line chart over layers: spread of a message's cosines across references, with interval and null.",
+        alt="Line chart over layers: spread of a message's cosines across references, with "
+        "interval and null.",
     )
 
 
 def _spread_view(data: ReportData, name: str, rows: pd.DataFrame) -> View:
     rows = rows.reindex(list(data.layers))
-    place = data.checkpoint_names.index(name)
+    paint = ("checkpoint", data.checkpoint_names.index(name))
     key = f"c:{name}"
+    layout = axes(
+        "layer", "spread across references", xaxis=layer_axis(), yaxis={"rangemode": "tozero"}
+    )
 
     def column(which: str) -> list[float | None]:
         return [float(value) if np.isfinite(value) else None for value in rows[which].astype(float)]
 
     return {
         "data": [
-            band(data.layers, column("lower"), column("upper"), ("checkpoint", place), key=key),
-            line(data.layers, column("centred_discrimination"), "centred spread", ("checkpoint", place), key=key),
-            line(data.layers, column("raw_discrimination"), "raw spread", ("plain", 0), key=key, line={"width": 1.3}),
-            line(data.layers, column("null"), "null", ("plain", 1), key=key, mode="lines", line={"dash": "dot", "width": 1.6}),
+            band(data.layers, column("lower"), column("upper"), paint, key=key),
+            line(data.layers, column("centred_discrimination"), "centred spread", paint, key=key),
+            line(data.layers, column("raw_discrimination"), "raw spread", GREY, key=key, line=THIN),
+            line(data.layers, column("null"), "null", INK, key=key, mode="lines", line=DOTTED),
         ],
-        "layout": axes("layer", "spread across references", xaxis=layer_axis(), yaxis={"rangemode": "tozero"}),
-    }  # fmt: skip
+        "layout": layout,
+    }
 
 
 def _roles(data: ReportData, rows: pd.DataFrame) -> Figure:
@@ -105,23 +122,30 @@ def _roles(data: ReportData, rows: pd.DataFrame) -> Figure:
     views: dict[str, View] = {}
     levels = (("source", data.sources), ("reference", data.reference_labels))
     for name in data.checkpoint_names:
-        for kind, _ in KINDS:
+        for kind, _ in KIND_AXIS.options:
             suffix = "_centred" if kind == "centred" else ""
             part = rows[rows["name"] == name]
-            cubes = [cube(part, f"{which}{suffix}", levels) for which in ("difference", "lower", "upper")]
+            cubes = [
+                cube(part, f"{which}{suffix}", levels) for which in ("difference", "lower", "upper")
+            ]
             views[f"{name}/{kind}"] = {
-                "data": [_forest(data, f"c:{name}", s, *(values[s] for values in cubes)) for s in range(len(data.sources))],
+                "data": [
+                    _forest(data, f"c:{name}", s, *(values[s] for values in cubes))
+                    for s in range(len(data.sources))
+                ],
                 "layout": _forest_layout(data),
                 "closest": True,
             }
     return Figure(
         id="fig-references-roles",
         title="User minus assistant, by reference",
-        note="Mean cosine of user messages minus that of assistant messages, with 95 % intervals. An interval that covers 0 shows no clear difference.",
+        note="Mean cosine of user messages minus that of assistant messages, with 95 % "
+        "intervals. An interval that covers 0 shows no clear difference.",
         views=views,
-        axes=(checkpoint_axis(data), Axis("kind", "Cosines", KINDS)),
+        axes=(checkpoint_axis(data), KIND_AXIS),
         height=130 + 62 * len(data.reference_labels),
-        alt="Points with intervals, a row a reference and a colour a source: user minus assistant similarity.",
+        alt="Points with intervals, a row a reference and a colour a source: user minus "
+        "assistant similarity.",
     )
 
 
@@ -142,7 +166,7 @@ def _forest(
         "paint": ["source", place],
         "key": key,
         "marker": {"symbol": ["circle", "square", "diamond", "triangle-up"][place % 4], "size": 8},
-        "error_x": {"type": "data", "symmetric": False, "array": high - middle, "arrayminus": middle - low},
+        "error_x": error_bars(middle, low, high),
         "customdata": labels,
         "hovertemplate": f"%{{customdata}}, {name}: %{{x:.4f}}<extra></extra>",
     }
@@ -166,7 +190,9 @@ def preferred(data: ReportData) -> Figure | None:
     if table.empty or "preferred" not in table or len(data.reference_labels) < 2:
         return None
     rows = _distinct(data, table)
-    shares = rows.groupby(["checkpoint", "position", "source", "role", "reference"], sort=False)["preferred"].mean()
+    shares = rows.groupby(["checkpoint", "position", "source", "role", "reference"], sort=False)[
+        "preferred"
+    ].mean()
     counts = rows.groupby(["checkpoint", "role"], sort=False)["prefix"].nunique()
     views: dict[str, View] = {
         f"{name}/{position}/{source}": _shares_view(data, shares, counts, (name, position, source))
@@ -177,11 +203,13 @@ def preferred(data: ReportData) -> Figure | None:
     return Figure(
         id="fig-references-preferred",
         title="Which reference is closest",
-        note="Share of messages and layers where a reference has the largest centred cosine. n counts distinct messages.",
+        note="Share of messages and layers where a reference has the largest centred cosine. n "
+        "counts distinct messages.",
         views=views,
         axes=(checkpoint_axis(data), position_axis(data), source_axis(data)),
         height=250,
-        alt="Stacked bars, one a role: the share of messages and layers at which each reference is the closest.",
+        alt="Stacked bars, one a role: the share of messages and layers at which each reference "
+        "is the closest.",
     )
 
 
@@ -214,5 +242,10 @@ def _shares_view(data: ReportData, shares: Any, counts: Any, at: tuple[str, str,
         }
         for place, label in enumerate(data.reference_labels)
     ]
-    layout = axes("share", "", xaxis={"range": [0, 1], "tickformat": ".0%"}, yaxis={"type": "category", "autorange": "reversed"})
+    layout = axes(
+        "share",
+        "",
+        xaxis={"range": [0, 1], "tickformat": ".0%"},
+        yaxis={"type": "category", "autorange": "reversed"},
+    )
     return {"data": bars, "layout": {**layout, "barmode": "stack", "bargap": 0.35}, "closest": True}

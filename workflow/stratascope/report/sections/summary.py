@@ -12,6 +12,7 @@ from stratascope.report.strata import HEIGHT, WIDTH, strata
 
 
 def build(data: ReportData) -> Content:
+    """The section."""
     return Content(
         context={
             "facts": facts(data),
@@ -39,12 +40,13 @@ def facts(data: ReportData) -> list[tuple[str, int]]:
 
 def _rows(data: ReportData) -> list[dict[str, Any]]:
     table = data.table("intra_run_report")
-    means = overview(data, table) if not table.empty else [{"run": run, "cells": []} for run in data.runs]
+    cells = [row["cells"] for row in overview(data, table)] if not table.empty else None
     return [
         {
-            **item,
-            "prompt_tokens": len(item["run"].record.get("prompt_token_ids", ())),
-            "generated_tokens": len(item["run"].steps),
+            "run": run,
+            "cells": cells[run.index] if cells else [],
+            "prompt_tokens": len(run.record.get("prompt_token_ids", ())),
+            "generated_tokens": len(run.steps),
         }
-        for item in means
+        for run in data.runs
     ]

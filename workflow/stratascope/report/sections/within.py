@@ -10,7 +10,8 @@ import pandas as pd
 from stratascope.report.detail import cube
 from stratascope.report.figure import Axis, Content, Figure, View, axes, heatmap, layer_axis
 from stratascope.report.inputs import MEASURES, ReportData
-from stratascope.report.text import measure_name, position_name, source_name
+from stratascope.report.sections.axes import MEASURE_AXIS, position_axis, source_axis
+from stratascope.report.text import measure_name
 
 SUMMARY_OF = {
     "cosine": "mean_cosine",
@@ -21,6 +22,7 @@ SUMMARY_OF = {
 
 
 def build(data: ReportData) -> Content | None:
+    """The section; None where no run has both states."""
     report = data.table("intra_run_report")
     layers = data.table("intra_run_cosines")
     if report.empty or layers.empty:
@@ -31,8 +33,10 @@ def build(data: ReportData) -> Content | None:
             "overview": overview(data, report),
             "statistics": statistics(data, report),
             "moved": len(set(report["run"])),
-            "position_axis": _positions(data),
-            "measure_axis": Axis("measure", "Cosines", (("centred_cosine", "Centred"), ("cosine", "Raw"))),
+            "position_axis": position_axis(data),
+            "measure_axis": Axis(
+                "measure", "Cosines", (("centred_cosine", "Centred"), ("cosine", "Raw"))
+            ),
         },
         figures={"layers": figure},
         arrays=layer_arrays(data, layers),
@@ -42,10 +46,6 @@ def build(data: ReportData) -> Content | None:
             ("explorer", "Run explorer"),
         ),
     )
-
-
-def _positions(data: ReportData) -> Axis:
-    return Axis("position", "Position", tuple((name, position_name(name)) for name in data.positions))
 
 
 def overview(data: ReportData, report: pd.DataFrame) -> list[dict[str, Any]]:
@@ -100,13 +100,14 @@ def statistics(data: ReportData, report: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def array_name(measure: str, source: str) -> str:
+    """What the payload calls runs x layers of one measure at one source."""
     return f"intra/{measure}/{source}"
 
 
 def layer_arrays(data: ReportData, layers: pd.DataFrame) -> dict[str, Any]:
     """Runs x layers for each measure and source; heatmaps and the run explorer share them."""
     labels = [run.label for run in data.runs]
-    measures = [name for name in (*MEASURES, "background_cosine", "background_std") if name in layers]
+    measures = [name for name in (*MEASURES, "background_cosine") if name in layers]
     levels = (("run", labels), ("layer", data.layers))
     return {
         array_name(measure, source): cube(layers[layers["source"] == source], measure, levels)
@@ -138,10 +139,11 @@ def _heatmap_figure(data: ReportData) -> Figure:
         note="One row a run. Left: near the embeddings; right: near the output.",
         views=views,
         axes=(
-            Axis("measure", "Measure", tuple((name, measure_name(name)) for name in MEASURES)),
-            Axis("source", "Read at", tuple((name, source_name(name)) for name in data.sources)),
+            MEASURE_AXIS,
+            source_axis(data),
         ),
         height=140 + 22 * len(data.runs),
-        alt="Heatmap with one row a run and one column a layer: similarity of the state at the last "
+        alt="Heatmap with one row a run and one column a layer: similarity of the state at the "
+        "last "
         "prompt token to the state at the end of the answer.",
     )

@@ -41,17 +41,27 @@ function csvCell(value) {
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
+const HEAD = ["series", "x", "y", "value", "lower", "upper", "label"];
+
 function figureRows(figure) {
   const { data } = resolve(figureView(figure), 1000);
-  const rows = [["series", "x", "y", "value"]];
-  for (const trace of data) {
-    if (trace.type === "heatmap") {
-      trace.z.forEach((line, i) => line.forEach((value, j) => rows.push(["", trace.x?.[j] ?? j, trace.y?.[i] ?? i, value])));
-    } else if (trace.fill !== "toself") {
-      (trace.x ?? []).forEach((x, i) => rows.push([trace.name, trace.orientation === "h" ? trace.y[i] : x, "", trace.orientation === "h" ? x : trace.y[i]]));
-    }
-  }
-  return rows;
+  return [HEAD, ...data.filter((trace) => trace.fill !== "toself").flatMap((trace) => (trace.type === "heatmap" ? mapRows(trace) : lineRows(trace)))];
+}
+
+function mapRows(trace) {
+  return trace.z.flatMap((line, i) => line.map((value, j) => ["", trace.x?.[j] ?? j, trace.y?.[i] ?? i, value, "", "", trace.text?.[i]?.[j] ?? ""]));
+}
+
+// A lying trace (bars, intervals along x) has its value on x and its place on y.
+function lineRows(trace) {
+  const lying = trace.orientation === "h" || Boolean(trace.error_x);
+  const [places, found] = lying ? [trace.y, trace.x] : [trace.x, trace.y];
+  const bars = trace.error_x ?? trace.error_y;
+  return (found ?? []).map((value, i) => {
+    const known = bars && value !== null && bars.array[i] !== null;
+    const ends = known ? [value - bars.arrayminus[i], value + bars.array[i]] : ["", ""];
+    return [trace.name, lying ? "" : places[i], lying ? places[i] : "", value, ...ends, trace.customdata?.[i] ?? ""];
+  });
 }
 
 function saveNumbers(figure) {

@@ -38,7 +38,7 @@ function refHeatView() {
     data: [{
       type: "heatmap", z, x: refs.names.map(plotText), y: refs.messages.map((message) => plotText(refLabel(run, message))),
       scale: "diverging", xgap: 2, ygap: 2, hovertemplate: `%{y}, %{x}: ${refWord(measure)} %{z:.4f}<extra></extra>`,
-      ...(refs.names.length <= 10 ? { texttemplate: "%{z:.2f}" } : {}),
+      written: refs.names.length <= 12,
     }],
     layout: { xaxis: { title: { text: "" }, type: "category", side: "top" }, yaxis: { title: { text: "" } } },
     height: 80 + 34 * refs.messages.length,
@@ -52,10 +52,13 @@ function refLayerView(messages, source) {
   const cube = refs.layers[measure]?.[position]?.[S.sources.indexOf(source)];
   if (!cube) return layerView([], refWord(measure), { nothing: "Left out of this file: see snapshot_reference.csv." });
   const lines = refs.names.map((name, r) =>
-    layerLine(name, ["reference", r], S.layers.map((_, l) => mean(messages.map((m) => cube[m]?.[r]?.[l] ?? null)))),
+    layerLine(name, ["reference", r], S.layers.map((_, l) => tenThousandth(mean(messages.map((m) => cube[m]?.[r]?.[l] ?? null))))),
   );
   return layerView(lines, refWord(measure));
 }
+
+// The payload holds these cosines as whole ten-thousandths.
+const tenThousandth = (value) => (value === null ? null : value / 10000);
 
 function roleMessages(role) {
   const run = S.runs[currentRun];

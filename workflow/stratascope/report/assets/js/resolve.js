@@ -43,9 +43,10 @@ function baseLayout(own, width) {
     margin: { l: 52, r: 14, t: 10, b: 44 },
     width,
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: c.ink, size: width < 520 ? 11.5 : 12.5 }, itemwidth: 30 },
+    legend: { traceorder: "normal", orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: c.ink, size: width < 520 ? 11.5 : 12.5 }, itemwidth: 30 },
     hoverlabel: { bgcolor: c.paper, bordercolor: c.line, font: { color: c.ink, family: FONT, size: 12.5 }, align: "left", namelength: -1 },
     ...own,
+    ...(own.xaxis?.side === "top" ? { margin: { l: 52, r: 14, t: 30, b: 12 } } : {}),
     xaxis: axis(own.xaxis),
     yaxis: axis(own.yaxis),
   };
@@ -101,8 +102,11 @@ function heatTrace(trace, context) {
   const range = colourRange(z, scale, trace.unit);
   const c = ink();
   if (z.length > 80 || (z[0]?.length ?? 0) > 120) Object.assign(plain, { xgap: 0, ygap: 0 });
-  context.layout.yaxis.showgrid = false;
-  context.layout.xaxis.showgrid = false;
+  for (const axis of [context.layout.xaxis, context.layout.yaxis]) Object.assign(axis, { showgrid: false, zeroline: false });
+  // A bar above the map and an axis that claims room push each other about: a titled axis has enough.
+  if (context.narrow && context.layout.xaxis.title.text) context.layout.xaxis.automargin = false;
+  if (trace.written && !context.narrow) context.layout.annotations = cellNumbers(plain, range);
+  delete plain.written;
   return {
     ...plain,
     ...range,
@@ -196,6 +200,30 @@ function colourRange(z, scale, unit) {
   if (high <= 0) return { zmin: low, zmax: high > low ? high : low + 1e-6, colorscale: steps(colours.slice(0, middle + 1)) };
   const reach = Math.max(-low, high);
   return { zmin: -reach, zmax: reach, colorscale: steps(colours) };
+}
+
+// Numbers on a map's cells, dark on light colours and light on dark ones.
+function cellNumbers(map, range) {
+  return map.z.flatMap((line, i) =>
+    line.map((value, j) => ({
+      x: map.x[j], y: map.y[i], text: number(value, 2), showarrow: false,
+      font: { size: 12.5, color: value === null || isLight(shadeAt(range, value)) ? "#222a35" : "#ffffff" },
+    })),
+  );
+}
+
+function shadeAt({ zmin, zmax, colorscale }, value) {
+  const place = Math.min(1, Math.max(0, (value - zmin) / (zmax - zmin)));
+  const next = Math.max(1, colorscale.findIndex(([at]) => at >= place));
+  const [[a, from], [b, to]] = [colorscale[next - 1], colorscale[next]];
+  const share = (place - a) / (b - a);
+  return [1, 3, 5].map((k) => parseInt(from.slice(k, k + 2), 16) * (1 - share) + parseInt(to.slice(k, k + 2), 16) * share);
+}
+
+// Relative luminance (WCAG 2): above 0.18 black text contrasts more than white.
+function isLight(shade) {
+  const [r, g, b] = shade.map((value) => ((value / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.19;
 }
 
 const steps = (colours) => colours.map((value, i) => [i / (colours.length - 1), value]);

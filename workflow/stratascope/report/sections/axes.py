@@ -1,0 +1,29 @@
+"""The switches that several sections' figures share."""
+
+from __future__ import annotations
+
+from stratascope.report.figure import Axis
+from stratascope.report.inputs import MEASURES, ReportData
+from stratascope.report.text import measure_name, position_name, source_name
+
+MEASURE_AXIS = Axis("measure", "Measure", tuple((name, measure_name(name)) for name in MEASURES))
+KIND_AXIS = Axis("kind", "Cosines", (("centred", "Centred"), ("raw", "Raw")))
+
+
+def source_axis(data: ReportData) -> Axis:
+    """Read at: the main source first."""
+    ordered = sorted(data.sources, key=lambda source: source != data.main_source)
+    return Axis("source", "Read at", tuple((name, source_name(name)) for name in ordered))
+
+
+def position_axis(data: ReportData) -> Axis:
+    """Position: the one that role averages use first."""
+    return Axis(
+        "position", "Position", tuple((name, position_name(name)) for name in data.positions)
+    )
+
+
+def checkpoint_axis(data: ReportData) -> Axis:
+    """The last checkpoint first: it is what a study is usually about."""
+    names = tuple(reversed(data.checkpoint_names))
+    return Axis("checkpoint", "Checkpoint", tuple((name, name) for name in names))
