@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # The benchmarks are scripts beside each other, not a package.
@@ -21,6 +22,16 @@ import table  # noqa: E402
 from sizes import QUICK  # noqa: E402
 
 WITH_SNAKEMAKE = ("one_more_scenario", "noop")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tiny models on several threads only wait for one another when tests run side by side."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def each_benchmark() -> list[object]:

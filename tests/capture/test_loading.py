@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
+from stratascope.capture.layers import outline
 from stratascope.capture.loading import load, load_skeleton, pick_device
 from stratascope.capture.run import capture_run
-from stratascope.capture.tree import site_rows, tree_of
 from stratascope.errors import StratascopeError
+from stratascope.study.schema import Model
 
 
 @pytest.fixture
@@ -184,13 +185,12 @@ def test_a_gguf_file_is_captured_like_its_model(
 def test_layers_shows_modules_and_sites_without_weights(folder: Path) -> None:
     """The tree needs only the config; repeated layers are folded; each site names its module."""
     (folder / "model.safetensors").unlink()
-    spec = {"id": str(folder), "revision": None, "trust_remote_code": False}
-    tree = tree_of(spec, Path())
+    tree, sites = outline(Model(id=str(folder)), Path())
     assert "0..2: LlamaDecoderLayer" in tree
     assert tree.count("q_proj: Linear 32 x 32") == 1
-    rows = {row["site"]: row for row in site_rows(spec, Path())}
+    rows = {row["site"]: row for row in sites}
     assert rows["mlp_act"]["module"] == "model.layers.N.mlp.down_proj"
-    assert rows["mlp_act"]["reads"] == "input"
+    assert rows["mlp_act"]["read"] == "input"
     assert rows["hidden_out"]["module"] == "model.layers.N"
     assert rows["logits"]["module"] == "lm_head"
 

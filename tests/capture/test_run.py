@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,16 @@ def test_a_run_folder_holds_the_contract(loaded_model: Any, make_run: Any, tmp_p
     folder = RunFolder.open(tmp_path)
     info, steps = folder.info, folder.steps
     assert list(info) == [
-        "format", "label", "digest", "parent", "scenario", "model", "tokenizer",
+        "format", "label", "digest", "stage", "parent", "scenario", "model", "tokenizer",
         "prompt_token_ids", "prompt_tokens", "generated_token_ids", "generated_text", "layers",
-        "rows", "snapshots", "env", "created_at",
+        "rows", "snapshots", "files", "env", "created_at",
     ]  # fmt: skip
     assert info["label"] == "test@qwen3+chat"
     assert info["digest"] == run.digest
+    assert info["files"] == {
+        name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        for name in sorted(FILES - {"run.json"})
+    }
     assert info["model"]["arch"] | {"modules": 0} == {
         "family": "qwen3",
         "num_layers": 3,

@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-DRAWN = "document.querySelectorAll('figure.fig[data-drawn] .main-svg').length"
+DRAWN = "document.querySelectorAll('figure.fig[data-drawn] .plot.js-plotly-plot').length"
 
 
 def scroll_through(watched: Any) -> None:
@@ -72,7 +72,7 @@ def test_hostile_texts_are_shown_as_they_are(
     assert words[-1] == texts.hostile
     watched.plotted("fig-ref-heat")
     scroll_through(watched)
-    legend = page.inner_text("#fig-ref-hidden_out .legend")
+    legend = page.text_content("#fig-ref-hidden_out .legend")
     assert "<b>grief</b>" in legend
     assert page.locator("main img, main script, main b").count() == 0
     assert watched.troubles == []

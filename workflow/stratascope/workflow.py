@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from typing import TypeVar
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import disk_errors, write_json
-from stratascope.store.layout import Layout
+from stratascope.store.hashes import recorded, sha256
+from stratascope.store.layout import TABLES, Layout
 from stratascope.study.plan import CaptureJob, Plan, StatesJob
 
 LAYOUT = Layout.of_study()
@@ -42,8 +42,21 @@ def capture_target(plan: Plan, root: Path, target: Path, say: Callable[[str], No
         {
             "checkpoint": job.checkpoint.name,
             "digest": job.digest,
-            "runs": [{"run": run.label, "folder": run.folder} for run in job.runs],
-            "references": [item.folder for item in job.references],
+            "runs": [
+                {
+                    "run": run.label,
+                    "folder": run.folder,
+                    "sha256": sha256(root / LAYOUT.runs / run.folder / "run.json"),
+                }
+                for run in job.runs
+            ],
+            "references": [
+                {
+                    "folder": item.folder,
+                    "sha256": sha256(root / LAYOUT.references / item.folder / "references.json"),
+                }
+                for item in job.references
+            ],
         },
     )
 
@@ -74,8 +87,8 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
     with disk_errors(root / LAYOUT.tables):
         written = write_tables(states, root / LAYOUT.tables)
         write_headline(written, root / LAYOUT.metrics)
-    files = sorted((root / LAYOUT.tables).glob("*.csv"))
-    _stamp(root, target, [*files, root / LAYOUT.metrics])
+    tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
+    _stamp(root, target, [*states, *tables, root / LAYOUT.metrics])
 
 
 def report_target(plan: Plan, root: Path, target: Path) -> None:
@@ -135,7 +148,4 @@ def _captured(folder: Path, opened: Callable[[Path], T]) -> T:
 
 def _stamp(root: Path, target: Path, files: list[Path]) -> None:
     """Record what was written under the fixed names."""
-    hashes = {
-        f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files
-    }
-    write_json(root / target, hashes)
+    write_json(root / target, recorded(files, root))

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.numpy import save_file
+from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from stratascope.capture import prompts
 from stratascope.capture.describe import (
@@ -28,11 +30,13 @@ from stratascope.capture.sites import (
 )
 from stratascope.capture.snapshots import take_references, take_snapshots
 from stratascope.capture.writer import ActivationWriter
+from stratascope.store.hashes import recorded
 from stratascope.store.runs import SOURCES
 from stratascope.store.tensors import DTYPES, TensorFile, TensorSpec, bytes_of
 from stratascope.study.digest import digest
 from stratascope.study.plan import ReferenceSet, Run
 from stratascope.study.schema import Message
+from stratascope.study.stages import version
 
 RUN_FORMAT = "stratascope-run-1"
 REFERENCES_FORMAT = "stratascope-references-1"
@@ -144,11 +148,12 @@ def capture_run(loaded: Loaded, run: Run, folder: Path, progress: Progress | Non
     snapshots = take_snapshots(
         loaded, run.messages, layers, run.capture.snapshot_positions, prefix_name
     )
-    save_file(dict(snapshots.states), folder / SNAPSHOTS)
+    _save_states(folder / SNAPSHOTS, snapshots.states)
     summary = {
         "format": RUN_FORMAT,
         "label": run.label,
         "digest": run.digest,
+        "stage": {"name": "capture", "version": version("capture")},
         "parent": run.parent,
         "scenario": describe_scenario(run),
         "model": describe_model(loaded),
@@ -160,6 +165,7 @@ def capture_run(loaded: Loaded, run: Run, folder: Path, progress: Progress | Non
         "layers": layers,
         "rows": {"prompt": len(prompt.ids), "total": rows},
         "snapshots": snapshots.summary,
+        "files": recorded(folder.iterdir(), folder),
         "env": describe_environment(loaded),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -261,14 +267,16 @@ def capture_references(loaded: Loaded, references: ReferenceSet, folder: Path) -
         layers,
         references.positions,
     )
-    save_file(dict(taken.states), folder / REFERENCES)
+    _save_states(folder / REFERENCES, taken.states)
     summary = {
         "format": REFERENCES_FORMAT,
         "digest": references.digest,
+        "stage": {"name": "capture", "version": version("capture")},
         "model": describe_model(loaded),
         "layers": layers,
         "sources": list(SOURCES),
         **taken.summary,
+        "files": recorded(folder.iterdir(), folder),
         "env": describe_environment(loaded),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -277,6 +285,11 @@ def capture_references(loaded: Loaded, references: ReferenceSet, folder: Path) -
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _save_states(path: Path, states: Mapping[str, NDArray[np.float32]]) -> None:
+    # Not safetensors' save_file: it makes files that only their owner can read.
+    path.write_bytes(save(dict(states)))
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -131,7 +131,9 @@ class ActivationWriter:
         """Start the copy to pinned memory; nothing here waits for the device."""
         device = tensor.device
         cast, extremes = tensor.to(self._dtype).contiguous(), limits(tensor).to(self._dtype)
-        side = self._streams.setdefault(device, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side = self._streams[device]
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             stored = torch.empty(cast.shape, dtype=cast.dtype, pin_memory=True)

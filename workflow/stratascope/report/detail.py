@@ -81,7 +81,7 @@ def run_details(data: ReportData, detail: Detail) -> dict[str, Any]:
             "checkpoint": data.checkpoint_names.index(run.checkpoint),
             "prompt_tokens": len(run.record.get("prompt_token_ids", ())),
             "generated": strings.place(run.generated),
-            "messages": [_message(item, strings) for item in _messages(run)],
+            "messages": [_message(item, strings) for item in run.messages],
             "positions": _position_tokens(run, data.positions, strings),
             "skipped": [
                 [item["index"], item["role"], strings.place(str(item["reason"]))]
@@ -95,16 +95,6 @@ def run_details(data: ReportData, detail: Detail) -> dict[str, Any]:
         for run in data.runs
     ]
     return {"runs": runs, "strings": strings.all}
-
-
-def _messages(run: Run) -> list[Mapping[str, Any]]:
-    """The conversation as it was given; a message without a snapshot is still a message."""
-    prompt = (
-        run.record.get("messages")
-        or run.record.get("snapshots", {}).get("messages")
-        or run.messages
-    )
-    return [{"index": index, **item} for index, item in enumerate(prompt)]
 
 
 def _message(item: Mapping[str, Any], strings: Strings) -> list[Any]:

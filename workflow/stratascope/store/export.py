@@ -81,7 +81,7 @@ def _export_snapshots(run: RunFolder, folder: Path, form: str) -> None:
     """The state after each message, at the run's first position, (hidden,) float32 each."""
     info = run.info["snapshots"]
     position = info["positions"][0]
-    skipped = {item["index"] for item in info["skipped"]}
+    skipped = {item["index"] for item in info["skipped"] if item["position"] in (None, position)}
     folder.mkdir()
     index = []
     for message in info["messages"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import new_file
+from stratascope.store.hashes import sha256
 
 # Config, tokenizer, chat template, weights, and code that trust_remote_code would run.
 SUFFIXES = {
@@ -47,8 +48,7 @@ def identify(folder: Path) -> str:
             stat = path.stat()
             key = f"{path}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
             if key not in cache:
-                with path.open("rb") as stream:
-                    cache[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+                cache[key] = sha256(path)
                 learnt = True
         except OSError as error:
             raise StratascopeError(f"{path}: cannot be read: {error.strerror}") from error

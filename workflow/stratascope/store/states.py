@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import new_file, write_json
+from stratascope.store.hashes import sha256
 from stratascope.store.runs import SOURCES, RunFolder, read_json, tensor_name
 from stratascope.store.tensorread import TensorReader
 
@@ -61,7 +62,8 @@ def extract_states(
     with new_file(out.with_name(out.name + ".safetensors")) as partial:
         # Not save_file: it makes files that only their owner can read.
         partial.write_bytes(save(tensors))
-    write_json(out.with_name(out.name + ".json"), index)
+    files = {f"{out.name}.safetensors": sha256(out.with_name(out.name + ".safetensors"))}
+    write_json(out.with_name(out.name + ".json"), index | {"files": files})
 
 
 def _all(reader: TensorReader, name: str) -> np.ndarray | None:

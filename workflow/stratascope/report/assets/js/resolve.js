@@ -13,10 +13,17 @@ function resolve(view, width) {
   if (view.nothing || (data.length === 0 && !view.data.some((trace) => trace.type === "heatmap"))) {
     context.layout.annotations = [emptyNote(view.nothing ?? "Nothing to show: the toolbox hides it all.")];
   }
+  settleMargins(context.layout);
   const named = data.filter((trace) => trace.showlegend !== false && trace.type !== "heatmap");
   context.layout.showlegend = named.length > 1 && named.length <= 24;
   context.layout.hovermode = named.length > 1 && named.length <= 8 && !view.closest ? "x unified" : "closest";
   return { data, layout: context.layout, height: context.height };
+}
+
+// Numbers on an axis fit the margins that are there. Names need room of their own; were numbers to
+// claim some too, legend and axes could push each other about without end.
+function settleMargins(layout) {
+  for (const axis of [layout.xaxis, layout.yaxis]) axis.automargin = axis.type === "category" || Boolean(axis.ticktext);
 }
 
 function emptyNote(words) {
@@ -40,13 +47,13 @@ function baseLayout(own, width) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: FONT, color: c.ink, size: 13 },
-    margin: { l: 52, r: 14, t: 10, b: 44 },
+    margin: { l: 66, r: 16, t: 10, b: 46 },
     width,
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     legend: { traceorder: "normal", orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: c.ink, size: width < 520 ? 11.5 : 12.5 }, itemwidth: 30 },
     hoverlabel: { bgcolor: c.paper, bordercolor: c.line, font: { color: c.ink, family: FONT, size: 12.5 }, align: "left", namelength: -1 },
     ...own,
-    ...(own.xaxis?.side === "top" ? { margin: { l: 52, r: 14, t: 30, b: 12 } } : {}),
+    ...(own.xaxis?.side === "top" ? { margin: { l: 66, r: 16, t: 30, b: 12 } } : {}),
     xaxis: axis(own.xaxis),
     yaxis: axis(own.yaxis),
   };
@@ -103,8 +110,6 @@ function heatTrace(trace, context) {
   const c = ink();
   if (z.length > 80 || (z[0]?.length ?? 0) > 120) Object.assign(plain, { xgap: 0, ygap: 0 });
   for (const axis of [context.layout.xaxis, context.layout.yaxis]) Object.assign(axis, { showgrid: false, zeroline: false });
-  // A bar above the map and an axis that claims room push each other about: a titled axis has enough.
-  if (context.narrow && context.layout.xaxis.title.text) context.layout.xaxis.automargin = false;
   if (trace.written && !context.narrow) context.layout.annotations = cellNumbers(plain, range);
   delete plain.written;
   return {
