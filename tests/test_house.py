@@ -18,6 +18,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "capture": ({"study", "store"}, {"pandas", "snakemake"}),
     "measure": (set(), HEAVY | {"pandas", "snakemake"}),
     "report": ({"study", "store", "measure"}, HEAVY | {"snakemake"}),
+    "compare": ({"study", "store", "report"}, HEAVY | {"snakemake"}),
     "demo": ({"study", "store"}, {"pandas", "snakemake"}),
 }
 

@@ -117,11 +117,11 @@ def test_significant_digits() -> None:
 
 
 def test_numbers_as_words() -> None:
-    """Numbers have real minus signs, gaps an en dash, small ones an exponent."""
+    """Numbers have real minus signs, gaps an en dash, small ones a digit that is not 0."""
     assert number(-0.12345) == "\u22120.123"
     assert number(None) == "\u2013"
     assert number(float("nan")) == "\u2013"
-    assert number(0.00001) == "1.0e\u221205"
+    assert number(-0.00041) == "\u22120.0004"
     assert interval(-0.1, 0.2, 1) == "\u22120.1 to 0.2"
     assert joined(["a"]) == "a"
     assert joined(["a", "b", "c"]) == "a, b and c"

@@ -215,7 +215,7 @@ def export(path: Path, form: str, layout: str, references: Path | None, out: Pat
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("models/demo"), show_default=True
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Stop earlier than the recipe does.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 def train_demo(out: Path, seed: int, steps: int | None, threads: int) -> None:

@@ -36,9 +36,10 @@ Made with
 
     stratascope train-demo --out models/demo
 
-in {seconds:.0f} seconds on {threads} CPU threads. `record.json` holds the recipe, the measurements,
-the hashes of the weights and the library versions; this page is written from it, and from the
-checkpoints' own replies, by `python -m stratascope.demo.readme models/demo`.
+in {seconds:.0f} seconds of wall time on {threads} CPU threads, shared with whatever else the
+machine did. `record.json` holds the recipe, the measurements, the hashes of the weights and the
+library versions; this page is written from it, and from the checkpoints' own replies, by
+`python -m stratascope.demo.readme models/demo`.
 
 ## The model
 
@@ -71,14 +72,15 @@ itself. In longer conversations each checkpoint goes on from its own replies.
 
 ## Limits
 
-- The world is tiny (some 900 words: people, pets, exams, letters, rain, eight feelings). Outside of
-  it the model still answers, in its own world's terms, and often beside the point (see the last
-  prompt above).
+- The world is tiny (some 900 words: people, pets, exams, letters, rain, eight feelings). It reads
+  sentences built like those it learned from; to others it still answers in its own world's terms,
+  often beside the point, and sometimes in broken words.
+- It may tell the past for the present, or mistake who "him" or "her" is.
 - It repeats what it reads more than it understands it; it is a specimen, not an assistant.
 - It was trained on conversations of at most {max_length} tokens, most of them of one to seven
   exchanges.
-- The same seed, threads and library versions gave the same weights on the machine where they were
-  made; another machine or another version may round otherwise.
+- Runs with the same seed, threads and library versions end in the same bytes on one machine, as
+  `tests/demo` checks on short runs; another machine or another version may round otherwise.
 
 ## Licence
 

@@ -45,6 +45,17 @@ def _finite(*values: Any) -> bool:
     return all(value is not None and math.isfinite(value) for value in values)
 
 
+def _on(data: ReportData) -> str:
+    """`` on <last checkpoint>`` where a study has several."""
+    return f" on {data.checkpoint_names[-1]}" if len(data.checkpoints) > 1 else ""
+
+
+def _of_last(data: ReportData, rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The rows whose runs are all of the last checkpoint: checkpoints are not mixed into one mean."""
+    last = {run.label for run in data.runs if run.checkpoint == data.checkpoint_names[-1]}
+    return rows[rows[list(columns)].isin(last).all(axis=1)]
+
+
 def _main_rows(data: ReportData, name: str) -> pd.DataFrame:
     table = data.table(name)
     return table if table.empty else table[table["source"] == data.main_source]
@@ -53,7 +64,7 @@ def _main_rows(data: ReportData, name: str) -> pd.DataFrame:
 def within(data: ReportData) -> Finding | None:
     """The runs that answering moved most and least."""
     rows = _main_rows(data, "intra_run_report")
-    rows = rows if rows.empty else rows[rows["mean_cosine"].notna()]
+    rows = rows if rows.empty else _of_last(data, rows[rows["mean_cosine"].notna()], "run")
     if rows.empty:
         return None
     values = rows["mean_cosine"]
@@ -68,7 +79,7 @@ def within(data: ReportData) -> Finding | None:
         )
     else:
         words = (
-            f"Answering moves the state most in {low['run']} (mean cosine "
+            f"Answering{_on(data)} moves the state most in {low['run']} (mean cosine "
             f"{number(low['mean_cosine'])}, "
             f"lowest at layer {low['most_divergent_layer']:.0f}) and least in {high['run']} "
             f"({number(high['mean_cosine'])})."
@@ -81,6 +92,7 @@ def _within_sure(data: ReportData, values: pd.Series) -> str:
     spread = f", standard deviation {number(float(values.std()))}" if len(values) > 1 else ""
     sure = f"{plural(len(values), 'run')}, {source_name(data.main_source)}: mean {number(mean)}{spread}. "
     layers = _main_rows(data, "intra_run_cosines")
+    layers = layers if layers.empty else _of_last(data, layers, "run")
     if layers.empty or layers["background_cosine"].isna().all():
         return sure + "One conversation only, so there is no background to compare with."
     level = float(layers["background_cosine"].mean())
@@ -90,7 +102,7 @@ def _within_sure(data: ReportData, values: pd.Series) -> str:
             "so a run stays closer to its own beginning than unrelated states are to each other"
         )
     elif mean < level - noise:
-        verdict = "so answering moves a state further than two conversations differ"
+        verdict = "so answering moves a state more than two conversations differ on average"
     else:
         verdict = "so this is no more alike than unrelated states are"
     anyway = f"{number(level)} ± {number(noise)}"
@@ -101,6 +113,7 @@ def between(data: ReportData) -> Finding | None:
     """The closest and the farthest pair of different conversations, after answering."""
     rows = _main_rows(data, "comparison_report")
     rows = rows if rows.empty else rows[(rows["state"] == "final") & rows["mean_cosine"].notna()]
+    rows = rows if rows.empty else _of_last(data, rows, "run_a", "run_b")
     if rows.empty:
         return None
     parents = {run.label: run.parent for run in data.runs}
@@ -127,7 +140,7 @@ def between(data: ReportData) -> Finding | None:
         )
     else:
         words = (
-            f"After answering, the closest pair {of} is {near['run_a']} and {near['run_b']} "
+            f"After answering, the closest pair {of}{_on(data)} is {near['run_a']} and {near['run_b']} "
             "(mean cosine "
             f"{number(near['mean_cosine'])}), the farthest {far['run_a']} and {far['run_b']} "
             f"({number(far['mean_cosine'])})."
@@ -249,10 +262,11 @@ def moved(data: ReportData) -> Finding | None:
         return None
     change = both[last] - both[first]
     up = int((change > 0).sum())
+    way, most = ("rises", up) if 2 * up >= len(both) else ("falls", int((change < 0).sum()))
     words = (
         f"From {first} to {last} the mean cosine within a run goes from "
         f"{number(both[first].mean())} to "
-        f"{number(both[last].mean())}; it rises in {up} of {plural(len(both), 'scenario')}."
+        f"{number(both[last].mean())}; it {way} in {most} of {plural(len(both), 'scenario')}."
     )
     sure = f"Change {signed(float(change.mean()))}"
     if len(change) > 1:

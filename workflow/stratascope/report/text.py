@@ -31,7 +31,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "\u2013"
     small = value != 0 and abs(value) < 0.5 * 10**-digits
-    return (f"{value:.1e}" if small else f"{value:.{digits}f}").replace("-", MINUS)
+    return (f"{value:.1g}" if small else f"{value:.{digits}f}").replace("-", MINUS)
 
 
 def signed(value: float | None, digits: int = 3) -> str:

@@ -76,20 +76,22 @@ function marked(key) {
   return colours.length && colours.every((mark) => mark !== null) ? colours[0] : null;
 }
 
-function keyName(key) {
+// The name of what a key stands for, each run's part shortened so that all fits `room` letters.
+function keyName(key, room = Infinity) {
   const rest = key.slice(2);
-  if (key[0] === "r") return runState[Number(rest)].name;
-  if (key[0] !== "p") return rest;
+  if (key[0] === "r") return shortened(runState[Number(rest)].name, room);
+  if (key[0] !== "p") return shortened(rest, room);
   const [a, b] = rest.split(",").map(Number);
-  return pairName(a, b);
+  return pairName(a, b, room);
 }
 
-function pairName(a, b) {
+function pairName(a, b, room = Infinity) {
   const [one, two] = [S.runs[a], S.runs[b]];
+  const half = Math.floor((room - 3) / 2);
   if (filters.rename.length === 0) {
     const [from, to] = [S.checkpoints[one.checkpoint], S.checkpoints[two.checkpoint]];
-    if (one.scenario === two.scenario) return `${one.scenario}: ${from} \u2192 ${to}`;
-    if (one.checkpoint === two.checkpoint) return `${one.scenario} \u00d7 ${two.scenario} @${from}`;
+    if (one.scenario === two.scenario) return `${shortened(one.scenario, half)}: ${from} \u2192 ${to}`;
+    if (one.checkpoint === two.checkpoint) return `${shortened(one.scenario, half)} \u00d7 ${shortened(two.scenario, half)} @${from}`;
   }
-  return `${runState[a].name} \u00d7 ${runState[b].name}`;
+  return `${shortened(runState[a].name, half)} \u00d7 ${shortened(runState[b].name, half)}`;
 }

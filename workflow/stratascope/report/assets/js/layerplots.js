@@ -26,7 +26,7 @@ function layerView(lines, yTitle, extra = {}) {
     data: kept,
     layout: {
       xaxis: { title: { text: "layer" }, tickformat: "d", zeroline: false },
-      yaxis: { title: { text: yTitle }, zeroline: false },
+      yaxis: { title: { text: yTitle }, zeroline: false, ...(yTitle === MEASURE_NAMES.overlap ? { range: [-0.04, 1.04] } : {}) },
     },
     nothing: kept.length ? undefined : "No numbers for this choice.",
     ...extra,

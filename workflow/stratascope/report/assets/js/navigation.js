@@ -2,21 +2,21 @@
 
 function startNavigation() {
   const links = new Map(all("#nav a").map((link) => [link.hash.slice(1), link]));
-  const spy = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries) {
-        const link = links.get(entry.target.id);
-        if (!link || !entry.isIntersecting) continue;
-        links.forEach((other) => other.removeAttribute("aria-current"));
-        link.setAttribute("aria-current", "true");
-      }
-    },
-    { rootMargin: "-15% 0px -75% 0px" },
-  );
-  for (const id of links.keys()) {
-    const target = byId(id);
-    if (target) spy.observe(target);
-  }
+  const places = [...links.keys()].map(byId).filter(Boolean);
+  let waiting = false;
+  const mark = () => {
+    waiting = false;
+    const line = innerHeight * 0.3;
+    const here = places.findLast((place) => place.getBoundingClientRect().top < line) ?? places[0];
+    links.forEach((link) => link.removeAttribute("aria-current"));
+    links.get(here.id).setAttribute("aria-current", "true");
+  };
+  const later = () => {
+    if (!waiting) requestAnimationFrame(mark);
+    waiting = true;
+  };
+  addEventListener("scroll", later, { passive: true });
+  mark();
   const button = byId("nav-button");
   const toggle = (open) => {
     document.body.classList.toggle("with-nav", open);

@@ -32,7 +32,7 @@ function emptyNote(words) {
 
 function baseLayout(own, width) {
   const c = ink();
-  const axis = (given = {}) => ({
+  const axis = (given = {}, standoff) => ({
     gridcolor: c.grid,
     linecolor: c.line,
     zerolinecolor: c.line,
@@ -41,7 +41,7 @@ function baseLayout(own, width) {
     automargin: true,
     fixedrange: false,
     ...given,
-    title: { ...(given.title ?? {}), font: { color: c.soft, size: 12.5 }, standoff: 8 },
+    title: { ...(given.title ?? {}), font: { color: c.soft, size: 12.5 }, ...(standoff ? { standoff } : {}) },
   });
   return {
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -53,9 +53,9 @@ function baseLayout(own, width) {
     legend: { traceorder: "normal", orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: c.ink, size: width < 520 ? 11.5 : 12.5 }, itemwidth: 30 },
     hoverlabel: { bgcolor: c.paper, bordercolor: c.line, font: { color: c.ink, family: FONT, size: 12.5 }, align: "left", namelength: -1 },
     ...own,
-    ...(own.xaxis?.side === "top" ? { margin: { l: 66, r: 16, t: 30, b: 12 } } : {}),
+    ...(own.xaxis?.side === "top" ? { margin: { l: 66, r: 16, t: 30, b: width < 520 ? 46 : 12 } } : {}),
     xaxis: axis(own.xaxis),
-    yaxis: axis(own.yaxis),
+    yaxis: axis(own.yaxis, 8),
   };
 }
 
@@ -71,7 +71,7 @@ function lineTrace(trace) {
   const thin = trace.thin && mark === null;
   return {
     ...plain,
-    line: { width: thin ? 1 : 2.2, ...plain.line, color: thin && !dimmed ? faded(base, 0.45) : shade },
+    line: { width: thin ? 1 : 2.2, ...plain.line, color: (thin || plain.line?.width === 1) && !dimmed ? faded(base, 0.45) : shade },
     marker: { size: thin ? 3 : 6, ...plain.marker, color: thin && !dimmed ? faded(base, 0.45) : shade },
     ...errorBars(plain, shade),
   };
@@ -112,6 +112,7 @@ function heatTrace(trace, context) {
   for (const axis of [context.layout.xaxis, context.layout.yaxis]) Object.assign(axis, { showgrid: false, zeroline: false });
   if (trace.written && !context.narrow) context.layout.annotations = cellNumbers(plain, range);
   delete plain.written;
+  if (trace.written && !context.narrow) plain.showscale = false;
   return {
     ...plain,
     ...range,
@@ -147,7 +148,7 @@ function matrixValues(trace) {
 
 function setNames(plain, side, keys, context, count) {
   const names = uniqueNames(keys.map((key) => plotText(keyName(key))));
-  const room = context.narrow ? 16 : side === "x" ? 26 : 44;
+  const room = context.narrow ? 16 : side === "x" ? 26 : context.width > 860 ? 56 : 40;
   const row = count <= 60 ? 20 : count <= 250 ? 10 : 4;
   plain[side] = names;
   const axis = context.layout[`${side}axis`];
@@ -166,7 +167,7 @@ function setNames(plain, side, keys, context, count) {
 }
 
 function tickName(key, room) {
-  const name = plotText(shortened(keyName(key), room));
+  const name = plotText(keyName(key, room));
   const mark = marked(key);
   if (filters.highlight.length === 0) return name;
   if (mark === null) return `<span style="color:${ink().soft}">${name}</span>`;

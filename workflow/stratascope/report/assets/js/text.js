@@ -23,7 +23,7 @@ function shortened(value, length) {
 function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return DASH;
   const small = value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits;
-  return (small ? value.toExponential(1) : value.toFixed(digits)).replace("-", MINUS);
+  return (small ? String(Number(value.toPrecision(1))) : value.toFixed(digits)).replace("-", MINUS);
 }
 
 const signed = (value, digits = 3) => (value > 0 ? "+" : "") + number(value, digits);

@@ -1,0 +1,42 @@
+"""What the plan asks for and is not there: empty means that nothing needs to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stratascope.store.layout import TABLES, Layout
+from stratascope.store.runs import is_reference_set, is_run
+from stratascope.study.plan import Plan, reference_sets
+
+
+def missing(plan: Plan, root: Path) -> list[Path]:
+    """Every artifact of the plan that is not below ``root``, in the order in which it is made.
+
+    Runs and reference sets count as there when they are whole; what their files hold, ``verify``
+    checks.
+    """
+    layout = Layout.of_study()
+    runs = [layout.runs / run.folder for run in plan.runs]
+    references = [layout.references / item.folder for item in reference_sets(plan.runs)]
+    return [
+        *(path for path in runs if not is_run(root / path)),
+        *(path for path in references if not is_reference_set(root / path)),
+        *(path for path in files(plan) if not (root / path).is_file()),
+    ]
+
+
+def files(plan: Plan) -> list[Path]:
+    """The plan's single files, which Snakemake looks for: manifests, states, tables, report, stamps."""
+    layout = Layout.of_study()
+    return [
+        *(layout.captures / f"{job.name}.json" for job in plan.captures),
+        *(layout.states / f"{job.name}{end}" for job in plan.states for end in STATES_ENDS),
+        *(layout.tables / f"{name}.csv" for name in TABLES),
+        layout.metrics,
+        layout.stamps / f"tables-{plan.tables_digest}.json",
+        layout.report,
+        layout.stamps / f"report-{plan.report_digest}.json",
+    ]
+
+
+STATES_ENDS = (".json", ".safetensors")
