@@ -266,14 +266,16 @@ def moved(data: ReportData) -> Finding | None:
     words = (
         f"From {first} to {last} the mean cosine within a run goes from "
         f"{number(both[first].mean())} to "
-        f"{number(both[last].mean())}; it {way} in {most} of {plural(len(both), 'scenario')}."
+        f"{number(both[last].mean())}; it {way} in {most} of {plural(len(both), 'prompt')}."
     )
     sure = f"Change {signed(float(change.mean()))}"
     if len(change) > 1:
-        sure += f", standard deviation over scenarios {number(float(change.std()))}"
-    sure += f", n = {len(change)}."
+        sure += f", standard deviation over prompts {number(float(change.std()))}"
+    # Prompts cut from one conversation are not independent.
+    talks = len({run.parent for run in data.runs if run.scenario in both.index})
+    sure += f", n = {len(change)} from {plural(talks, 'conversation')}."
     one, two = _best(data, first), _best(data, last)
-    clear = up in (0, len(both)) and len(both) > 2
+    clear = up in (0, len(both)) and talks > 2
     if one and two:
         words += (
             f" The spread between references at the best layer goes from {number(one['value'])} "
@@ -311,6 +313,6 @@ def drifted(data: ReportData) -> Finding | None:
         f"{most['layer']:.0f} "
         f"({number(most['drift_first_cosine'])})."
     )
-    count = plural(int(least["drift_first_n"]), "scenario")
+    count = plural(int(least["drift_first_n"]), "prompt")
     sure = f"{first_upper(source_name(data.main_source))}, mean over {count}."
     return Finding("Drift", words, sure)

@@ -83,7 +83,7 @@ def _within(data: ReportData) -> Figure | None:
     return Figure(
         id="fig-checkpoints-within",
         title="Initial to final state, checkpoint by checkpoint",
-        note="A thin line a scenario, the thick line their mean; each a mean over layers.",
+        note="A thin line a prompt, the thick line their mean; each a mean over layers.",
         views=views,
         axes=(
             MEASURE_AXIS,
@@ -107,7 +107,7 @@ def _scenario_lines(
     ]  # fmt: skip
     there = np.isfinite(values).all(axis=0)
     mean = np.where(there, np.where(there, values, 0.0).mean(axis=0), np.nan)
-    lines.append(line(names, mean, "mean of all scenarios", ("plain", 1), line={"width": 3.5}))
+    lines.append(line(names, mean, "mean of all prompts", ("plain", 1), line={"width": 3.5}))
     layout = axes("checkpoint", measure_name(measure), xaxis={"type": "category"})
     return {"data": lines, "layout": layout, "closest": True}
 
@@ -143,7 +143,7 @@ def _drift(data: ReportData) -> Figure | None:
         id="fig-checkpoints-drift",
         title="Where the same prompt's state went",
         note="Cosine between the state at the last prompt token on one checkpoint and on "
-        "another; mean over scenarios.",
+        "another; mean over prompts.",
         views=views,
         axes=(
             Axis("base", "Against", BASES),

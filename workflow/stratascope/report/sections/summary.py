@@ -29,7 +29,7 @@ def facts(data: ReportData) -> list[tuple[str, int]]:
     """Counts in words; singular where there is one."""
     counts = (
         ("checkpoint", len(data.checkpoints)),
-        ("scenario", len({run.scenario for run in data.runs})),
+        ("scenario", len({run.parent for run in data.runs})),
         ("run", len(data.runs)),
         ("message", len({item["prefix"] for run in data.runs for item in run.messages})),
         ("reference", len(data.reference_labels)),
