@@ -243,7 +243,8 @@ def test_a_lost_run_folder_is_named(study: Path, snakemake: Command) -> None:
     """If a captured run was deleted by hand, the stage that needs it says so, with the remedy."""
     victim = next((study / "results" / "runs").glob("talk@first-*"))
     shutil.rmtree(victim)
-    shutil.rmtree(study / "results" / "states")
+    for stage in ("states", "stamps"):
+        shutil.rmtree(study / "results" / stage)
     done = snakemake(study)
     assert done.returncode != 0
     assert victim.name in said(done)
