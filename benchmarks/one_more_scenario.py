@@ -1,7 +1,9 @@
 """One more scenario: a conversation, its generation with everything captured, a snapshot a message,
 and references that Stratascope shares with the scenarios before. First in a process that has the
 model loaded, against the way of Activation Lab; then the whole command, with the tables and the
-report, against a process that captures in the way of Activation Lab and does nothing else."""
+report, against a process that captures in the way of Activation Lab and does nothing else. The
+embedded checkpoints are tiny, so the whole command is nearly only the start of its processes: one a
+checkpoint imports PyTorch, where the other side has a single process for all checkpoints."""
 
 from __future__ import annotations
 

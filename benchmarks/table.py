@@ -60,8 +60,8 @@ def _preface() -> list[str]:
         "the first one a check found that they did the same work. In brackets, the ratio of single",
         "rounds, least to greatest.",
         "",
-        f"Machine: {platform.machine()}, {os.cpu_count()} CPU cores, no accelerator used, PyTorch on "
-        f"{torch.get_num_threads()} threads. Python {platform.python_version()}, {libraries}.",
+        f"Machine: {platform.machine()}, {os.cpu_count()} CPU cores, no accelerator used; PyTorch threads: "
+        f"{torch.get_num_threads()}. Python {platform.python_version()}, {libraries}.",
     ]
 
 

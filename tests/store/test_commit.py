@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -38,14 +40,44 @@ def test_a_failed_block_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_not_read(tmp_path: Path) -> None:
-    """Files of an earlier, killed attempt at the same folder do not end up in it."""
-    stale = tmp_path / ".partial-run"
-    stale.mkdir()
-    (stale / "old").write_text("x")
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    """A process killed in the block leaves a partial folder; the next attempt removes it."""
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from stratascope.store.commit import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'old').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=False)
+    assert [p.name.startswith(".partial-run") for p in tmp_path.iterdir()] == [True]
     with new_folder(tmp_path / "run") as folder:
         (folder / "new").write_text("x")
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["new"]
+
+
+def test_two_processes_on_one_folder_leave_a_whole_one(tmp_path: Path) -> None:
+    """Whoever is first makes the folder; the other's partial one is never mixed into it."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from stratascope.store.commit import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'theirs').write_text('x'); print('in', flush=True); sys.stdin.readline()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "in\n"
+    with new_folder(tmp_path / "run") as folder:
+        (folder / "mine").write_text("x")
+    other.communicate("go\n")
+    assert other.returncode == 0
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_file_is_replaced_in_one_move(tmp_path: Path) -> None:

@@ -134,10 +134,19 @@ def test_a_new_title_renders_and_nothing_else(
     assert "rule capture" not in said(done)
 
 
+@pytest.mark.parametrize("kill", [os.killpg, os.kill], ids=["with its jobs", "alone"])
 def test_killed_in_the_middle_and_resumed_equals_undisturbed(
-    unstarted: Path, finished: Path, snakemake: Command, hashed: Hashed, root: Path
+    unstarted: Path,
+    finished: Path,
+    snakemake: Command,
+    hashed: Hashed,
+    root: Path,
+    kill: Callable[[int, int], None],
 ) -> None:
-    """kill -9 during capture: finished runs are kept, and the result is the undisturbed one."""
+    """kill -9 during capture, then the same command: finished runs are kept, the bytes are equal.
+
+    Killed alone, Snakemake leaves a job behind that still captures beside the next one.
+    """
     fixed = [sys.executable, "-m", "snakemake", "-s", root / "Snakefile", "--cores", "1"]
     process = subprocess.Popen(
         [*fixed, "--directory", unstarted],
@@ -151,11 +160,10 @@ def test_killed_in_the_middle_and_resumed_equals_undisturbed(
         assert time.monotonic() < deadline, "no run was ever finished"
         assert process.poll() is None, "the workflow ended before it could be killed"
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = {path: path.stat().st_mtime_ns for path in runs.glob("[a-z]*/run.json")}
     assert len(kept) < 8, "everything was done before the kill"
-    snakemake(unstarted, "--unlock")
     done = snakemake(unstarted)
     assert done.returncode == 0, said(done)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

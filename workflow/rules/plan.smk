@@ -8,10 +8,11 @@ from stratascope.errors import StratascopeError
 from stratascope.store.identity import identify
 from stratascope.store.layout import TABLES, Layout
 from stratascope.study.plan import make_plan
-from stratascope.workflow import use_this_package
+from stratascope.workflow import forget_killed_process, use_this_package
 
 # Snakemake imports the package beside the Snakefile; the rules' commands shall run the same one.
 use_this_package()
+forget_killed_process(Path(".snakemake"))
 
 if config:
     raise WorkflowError(

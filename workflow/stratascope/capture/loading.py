@@ -81,10 +81,11 @@ class Loaded:
 
     def show(self, ids: Iterable[int]) -> list[str]:
         """The text of each token by itself."""
-        return [self.texts.get(i) or self._learn_text(i) for i in ids]
-
-    def _learn_text(self, token: int) -> str:
-        return self.texts.setdefault(token, token_text(self.tokenizer, token))
+        ids = list(ids)
+        self.texts.update(
+            (i, token_text(self.tokenizer, i)) for i in dict.fromkeys(ids) if i not in self.texts
+        )
+        return [self.texts[i] for i in ids]
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,19 +21,19 @@ PARTIAL = ".partial-"
 def new_folder(final: Path) -> Iterator[Path]:
     """A folder to fill, renamed to ``final`` when the block ends well and removed otherwise.
 
-    What an earlier, killed process left of the same folder is removed first.
+    If another process has made ``final`` meanwhile, its folder stays: equal names mean equal content.
+    What killed processes left of the same folder is removed.
     """
-    partial = final.parent / f"{PARTIAL}{final.name}"
     with disk_errors(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        partial = _partial(final)
         partial.mkdir()
     try:
         with disk_errors(final):
             yield partial
             _sync(partial)
-            os.rename(partial, final)
-            _sync(final.parent)
+            if not final.exists():
+                os.rename(partial, final)
+                _sync(final.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -39,9 +41,8 @@ def new_folder(final: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def new_file(final: Path) -> Iterator[Path]:
     """A file to write, moved over ``final`` when the block ends well and removed otherwise."""
-    partial = final.parent / f"{PARTIAL}{final.name}"
     with disk_errors(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial(final)
     try:
         with disk_errors(final):
             yield partial
@@ -49,6 +50,34 @@ def new_file(final: Path) -> Iterator[Path]:
             os.replace(partial, final)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(final: Path) -> Path:
+    """A name of this process alone beside ``final``; those of processes that died are cleared away.
+
+    Two processes may be at work on one folder: kill Snakemake alone, and its job lives on.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    mine = f"{PARTIAL}{final.name}.{platform.node()}."
+    for left in final.parent.glob(f"{glob.escape(mine)}*"):
+        process = left.name.removeprefix(mine)
+        if process.isdigit() and not _lives(int(process)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(
+                missing_ok=True
+            )
+    return final.parent / f"{mine}{os.getpid()}"
+
+
+def _lives(process: int) -> bool:
+    if process == os.getpid():
+        return False  # only one block of a process writes to a name, and this one begins now
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_json(path: Path, content: object) -> None:
