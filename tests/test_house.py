@@ -13,6 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "workflow" / "stratascope"
 HEAVY = {"torch", "transformers", "accelerate"}
 # Which rooms a room may use beside itself, and which libraries it must not.
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
+    # The top of the house, which may use everything below it.
+    "cli": (
+        {"study", "store", "capture", "report", "compare", "demo", "workflow", "versions"},
+        HEAVY | {"pandas", "snakemake"},
+    ),
     "study": (set(), HEAVY | {"numpy", "pandas", "snakemake"}),
     "store": ({"study"}, {"transformers", "pandas", "snakemake"}),
     "capture": ({"study", "store"}, {"pandas", "snakemake"}),
@@ -52,7 +57,8 @@ def test_nothing_imports_the_command_line() -> None:
     """The command line is the top of the house: nothing depends on it but `python -m`."""
     for path in PACKAGE.rglob("*.py"):
         if path.name != "__main__.py":
-            assert "stratascope.cli" not in imports(path), path
+            used = {name for name in imports(path) if name.startswith("stratascope.cli")}
+            assert not used or "cli" in path.parts, path
 
 
 def test_every_room_is_listed() -> None:
@@ -72,6 +78,7 @@ def test_every_room_is_listed() -> None:
         "stratascope.store.states",
         "stratascope.report.tables",
         "stratascope.report.build",
+        "stratascope.compare.diff",
     ],
 )
 def test_analysis_starts_without_torch(module: str) -> None:

@@ -1,80 +1,15 @@
-"""The command line: one thin command for each rule of the workflow and each human task.
-
-Every command imports what it needs when it runs, so that ``--help`` and the analysis stages start
-without torch.
-"""
+"""The commands that people type."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from stratascope import __version__
-from stratascope.errors import StratascopeError
-
-if TYPE_CHECKING:
-    from stratascope.study.plan import Plan
-
-# Nothing phones home, and tokenizers' threads would make a forked process complain.
-ENVIRONMENT = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-}
-
-DIRECTORY = click.option(
-    "--directory",
-    "-d",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    help="The study folder, holding config/config.yaml and scenarios/.  [default: this folder]",
-)
-FORMAT = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print: for eyes, for spreadsheets, for programs (one object with `rows`).",
-)
-TARGET = click.argument("target", type=click.Path(path_type=Path))
+from stratascope.cli.options import DIRECTORY, FORMAT, plan_of, print_rows, say
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="stratascope")
-def cli() -> None:
-    """Reproducible studies of what happens inside language models, layer by layer.
-
-    A study is a folder with config/config.yaml and scenarios/. `snakemake --cores 2` captures,
-    compares and reports it; `stratascope plan` shows what that will do. Without a study,
-    `stratascope run SCENARIO.yaml` captures a single scenario file.
-    """
-
-
-def main() -> None:
-    """Run the command line: a user's mistake is one line and exit code 1, never a traceback."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    try:
-        cli()
-    except StratascopeError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# Human tasks
-
-
-@cli.command()
+@click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--model", "model_id", help="Run on this model instead of the scenario's own.")
 @click.option("--revision", help="A hub model's branch, tag or commit.")
@@ -105,11 +40,11 @@ def run(
     from stratascope.capture.single import run_files
 
     changes = {"id": model_id, "revision": revision, "dtype": dtype}
-    rows = run_files(path, directory, changes, threads, _say)
-    _print(rows, form)
+    rows = run_files(path, directory, changes, threads, say)
+    print_rows(rows, form)
 
 
-@cli.command()
+@click.command()
 @DIRECTORY
 @FORMAT
 def plan(directory: Path, form: str) -> None:
@@ -127,12 +62,12 @@ def plan(directory: Path, form: str) -> None:
             "messages": len(item.messages),
             "done": is_run(directory / layout.runs / item.folder),
         }
-        for item in _plan(directory).runs
+        for item in plan_of(directory).runs
     ]
-    _print(rows, form)
+    print_rows(rows, form)
 
 
-@cli.command()
+@click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @DIRECTORY
 def lock(paths: tuple[Path, ...], directory: Path) -> None:
@@ -148,7 +83,7 @@ def lock(paths: tuple[Path, ...], directory: Path) -> None:
         click.echo(f"{key}  {commit}")
 
 
-@cli.command()
+@click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @FORMAT
 def inspect(path: Path, form: str) -> None:
@@ -159,10 +94,10 @@ def inspect(path: Path, form: str) -> None:
     folder = RunFolder.open(path)
     if form == "table":
         click.echo(describe(folder))
-    _print(step_rows(folder), form)
+    print_rows(step_rows(folder), form)
 
 
-@cli.command()
+@click.command()
 @click.argument("model")
 @click.option("--revision", help="A commit of a hub model.")
 @click.option("--trust-remote-code", is_flag=True)
@@ -179,10 +114,10 @@ def layers(
     tree, sites = outline(spec, directory)
     if form == "table":
         click.echo(tree)
-    _print(sites, form)
+    print_rows(sites, form)
 
 
-@cli.command()
+@click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(["npz", "pt"]), default="npz", show_default=True
@@ -211,7 +146,7 @@ def export(path: Path, form: str, layout: str, references: Path | None, out: Pat
         click.echo(str(written))
 
 
-@cli.command("train-demo")
+@click.command("train-demo")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("models/demo"), show_default=True
 )
@@ -222,10 +157,10 @@ def train_demo(out: Path, seed: int, steps: int | None, threads: int) -> None:
     """Train the embedded chat model again, from its own grammar (minutes on two cores)."""
     from stratascope.demo.train import train_demo as recipe
 
-    _print(recipe(out, seed=seed, steps=steps, threads=threads, progress=_say), "table")
+    print_rows(recipe(out, seed=seed, steps=steps, threads=threads, progress=say), "table")
 
 
-@cli.command()
+@click.command()
 @click.argument("what", type=click.Choice(["scenario", "config"]))
 def schema(what: str) -> None:
     """Print the JSON Schema of a scenario file or of config.yaml, for editors."""
@@ -235,63 +170,3 @@ def schema(what: str) -> None:
 
     model = Scenario if what == "scenario" else Study
     click.echo(json.dumps(model.model_json_schema(), indent=2))
-
-
-# The workflow's rules: each makes one target of the plan.
-
-
-@cli.command()
-@TARGET
-@DIRECTORY
-def capture(target: Path, directory: Path) -> None:
-    """[workflow] Capture what a job of the plan still lacks, then write its manifest TARGET."""
-    from stratascope.workflow import capture_target
-
-    capture_target(_plan(directory), directory, target, _say)
-
-
-@cli.command()
-@TARGET
-@DIRECTORY
-def states(target: Path, directory: Path) -> None:
-    """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
-    from stratascope.workflow import states_target
-
-    states_target(_plan(directory), directory, target)
-
-
-@cli.command()
-@TARGET
-@DIRECTORY
-def tables(target: Path, directory: Path) -> None:
-    """[workflow] Write results/tables, results/metrics.json and the stamp TARGET."""
-    from stratascope.workflow import tables_target
-
-    tables_target(_plan(directory), directory, target)
-
-
-@cli.command()
-@TARGET
-@DIRECTORY
-def report(target: Path, directory: Path) -> None:
-    """[workflow] Render results/report.html and write the stamp TARGET."""
-    from stratascope.workflow import report_target
-
-    report_target(_plan(directory), directory, target)
-
-
-def _plan(directory: Path) -> Plan:
-    from stratascope.store.identity import identify
-    from stratascope.study.plan import make_plan
-
-    return make_plan(directory, identify)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _print(rows: list[dict[str, Any]], form: str) -> None:
-    from stratascope.rows import render
-
-    click.echo(render(rows, form), nl=False)

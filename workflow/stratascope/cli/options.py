@@ -1,0 +1,47 @@
+"""What the commands share: their common options, and how they read the plan and print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from stratascope.study.plan import Plan
+
+DIRECTORY = click.option(
+    "--directory",
+    "-d",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="The study folder, holding config/config.yaml and scenarios/.  [default: this folder]",
+)
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print: for eyes, for spreadsheets, for programs (one object with `rows`).",
+)
+
+
+def plan_of(directory: Path) -> Plan:
+    """The plan of the study in ``directory``."""
+    from stratascope.store.identity import identify
+    from stratascope.study.plan import make_plan
+
+    return make_plan(directory, identify)
+
+
+def say(line: str) -> None:
+    """Tell the person something that is not the result."""
+    click.echo(line, err=True)
+
+
+def print_rows(rows: list[dict[str, Any]], form: str) -> None:
+    """Print the result in the format that was asked for."""
+    from stratascope.rows import render
+
+    click.echo(render(rows, form), nl=False)

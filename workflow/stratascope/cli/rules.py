@@ -1,0 +1,51 @@
+"""The workflow's rules: each makes one target of the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stratascope.cli.options import DIRECTORY, plan_of, say
+
+TARGET = click.argument("target", type=click.Path(path_type=Path))
+
+
+@click.command()
+@TARGET
+@DIRECTORY
+def capture(target: Path, directory: Path) -> None:
+    """[workflow] Capture what a job of the plan still lacks, then write its manifest TARGET."""
+    from stratascope.workflow import capture_target
+
+    capture_target(plan_of(directory), directory, target, say)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
+def states(target: Path, directory: Path) -> None:
+    """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
+    from stratascope.workflow import states_target
+
+    states_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
+def tables(target: Path, directory: Path) -> None:
+    """[workflow] Write results/tables, results/metrics.json and the stamp TARGET."""
+    from stratascope.workflow import tables_target
+
+    tables_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
+def report(target: Path, directory: Path) -> None:
+    """[workflow] Render results/report.html and write the stamp TARGET."""
+    from stratascope.workflow import report_target
+
+    report_target(plan_of(directory), directory, target)

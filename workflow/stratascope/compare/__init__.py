@@ -1,0 +1,1 @@
+"""Two revisions, two folders or two checkpoints, number by number."""
