@@ -8,13 +8,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: report test test-quick lint types bench browser stages constraints clean
+.PHONY: report test test-quick lint types bench browser ssh stages constraints clean
 
 report: .venv/.installed
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report is results/report.html"
 
-test: .venv/.installed-dev browser
+test: .venv/.installed-dev browser ssh
 	@echo "== lint"
 	@$(MAKE) --no-print-directory lint
 	@echo "== types"
@@ -59,6 +59,14 @@ browser:
 	  echo "== installing Debian's chromium for the browser tests"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	else echo "No chromium found: the browser tests will be skipped. Install one to run them."; fi
+
+# Push and pull over SSH are tested against a real server on this machine.
+ssh:
+	@test -x /usr/sbin/sshd || command -v sshd >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing Debian's openssh-server for the tests of remotes"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server >/dev/null; \
+	else echo "No sshd found: the tests over SSH will be skipped. Install one to run them."; fi
 
 constraints: .venv/.installed-dev
 	{ echo "# The exact versions that \`make\` installs. Renew: make constraints"; \

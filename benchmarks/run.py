@@ -21,6 +21,7 @@ os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFF
 import all_pairs
 import attention_weights
 import capture_run
+import dvc_many_runs
 import noop
 import one_more_scenario
 import packed_snapshots
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "one_more_scenario": one_more_scenario.measure,
     "all_pairs": all_pairs.measure,
     "noop": noop.measure,
+    "dvc_many_runs": dvc_many_runs.measure,
 }
 
 

@@ -15,7 +15,17 @@ HEAVY = {"torch", "transformers", "accelerate"}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # The top of the house, which may use everything below it.
     "cli": (
-        {"study", "store", "capture", "report", "compare", "demo", "workflow", "versions"},
+        {
+            "study",
+            "store",
+            "capture",
+            "report",
+            "compare",
+            "demo",
+            "workflow",
+            "versions",
+            "curves",
+        },
         HEAVY | {"pandas", "snakemake"},
     ),
     "study": (set(), HEAVY | {"numpy", "pandas", "snakemake"}),

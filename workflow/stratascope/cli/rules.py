@@ -49,3 +49,12 @@ def report(target: Path, directory: Path) -> None:
     from stratascope.workflow import report_target
 
     report_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@DIRECTORY
+def curves(directory: Path) -> None:
+    """[dvc] Boil the tables down to the curves that `dvc plots` draws, in results/plots."""
+    from stratascope.curves import write_curves
+
+    write_curves(directory)

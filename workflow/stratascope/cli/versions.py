@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from stratascope.cli.options import DIRECTORY
+from stratascope.cli.options import DIRECTORY, FORMAT, plan_of, print_rows
+from stratascope.errors import StratascopeError
 
 
 @click.command()
@@ -38,3 +39,78 @@ def diff(a: str, b: str, directory: Path, form: str, html: Path | None, top: int
     from stratascope.compare.diff import diff as compared
 
     click.echo(compared(a, b, directory, form, html, top), nl=False)
+
+
+@click.command()
+@DIRECTORY
+def restore(directory: Path) -> None:
+    """After `git clone`: bring the artifacts (`dvc pull`) and prove that nothing needs to run.
+
+    Exit code 1, and the list, if something that the study asks for is not there.
+    """
+    from stratascope.versions import restore as bring
+
+    planned = plan_of(directory)
+    missing = bring(planned, directory)
+    for path in missing:
+        click.echo(f"missing  {path}")
+    if missing:
+        raise StratascopeError(
+            f"{directory}: {len(missing)} artifacts were not recorded; snakemake makes them"
+        )
+    click.echo(f"{len(planned.runs)} runs and their report are there; nothing needs to run")
+
+
+@click.command()
+@DIRECTORY
+@FORMAT
+def verify(directory: Path, form: str) -> None:
+    """Check every artifact below results against the hashes recorded when it was made.
+
+    Exit code 1 if a file is damaged or missing; it is named.
+    """
+    from stratascope.store.verify import verify as check
+
+    count, found = check(directory)
+    rows = [{"state": f.state, "file": str(f.path), "detail": f.detail} for f in found]
+    if form != "table" or rows:
+        print_rows(rows, form)
+    bad = sum(finding.bad for finding in found)
+    if bad:
+        raise StratascopeError(
+            f"{directory}: {bad} of {count} files are not as they were made; `dvc checkout --force` puts "
+            "back what was recorded"
+        )
+    if form == "table":
+        click.echo(f"{count - len(found)} of {count} files are as they were made; none is damaged")
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Really delete; without it, only list.")
+@DIRECTORY
+@FORMAT
+def prune(yes: bool, directory: Path, form: str) -> None:
+    """List the artifacts that no scenario of the study uses any more; with --yes, delete them.
+
+    Only what Stratascope made is deleted. What else lies there is listed as left, with the reason.
+    """
+    from stratascope.store.prune import leftovers, remove
+
+    found = leftovers(plan_of(directory), directory)
+    if yes:
+        remove(found, directory)
+    word = "deleted" if yes else "unused"
+    rows = [
+        {
+            "what": word if item.ours else "left",
+            "bytes": item.size,
+            "path": str(item.path),
+            "why": item.why,
+        }
+        for item in found
+    ]
+    print_rows(rows, form)
+    if form == "table":
+        total = sum(item.size for item in found if item.ours)
+        hint = "" if yes or not total else "; `stratascope prune --yes` deletes them"
+        click.echo(f"{sum(i.ours for i in found)} artifacts, {total / 1e6:.1f} MB, {word}{hint}")
