@@ -73,6 +73,8 @@ def open_sides(a: str, b: str, directory: Path) -> Iterator[tuple[Side, Side]]:
 
 def resolve(word: str, directory: Path) -> Side:
     """The side that a name on the command line means; see the module's docstring for the order."""
+    if not word:
+        raise StratascopeError("an empty name: name a revision, a folder, or a checkpoint")
     if word.startswith(CHECKPOINT):
         return _checkpoint(word.removeprefix(CHECKPOINT), directory)
     if word == ".":
