@@ -92,9 +92,12 @@ def test_a_script_that_slips_in_does_not_run(report: Path, watch: Callable[..., 
 
 
 def test_the_run_explorer_by_keyboard(report: Path, watch: Callable[..., Any]) -> None:
-    """Next, previous, search and the select change the run; figures follow."""
+    """It opens on the last checkpoint; next, previous, search and select change the run."""
     watched = watch(report)
     page = watched.page
+    last = page.inner_text("#run-select option:last-child").rsplit("@")[-1]
+    assert page.inner_text("#run-title").endswith(f"@{last}")
+    page.select_option("#run-select", "0")
     first = watched.plotted("fig-run-cosine")["data"][0]["y"]
     page.focus("#run-next")
     page.keyboard.press("Enter")
@@ -114,6 +117,7 @@ def test_the_step_slider(report: Path, watch: Callable[..., Any]) -> None:
     """Arrow keys on the slider move through the steps and name each step's tokens."""
     watched = watch(report)
     page = watched.page
+    page.select_option("#run-select", "0")
     watched.at("#run-steps")
     assert page.inner_text("#step-label") == "Step 0 of 7"
     page.focus("#step-slider")

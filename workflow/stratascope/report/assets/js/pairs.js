@@ -83,6 +83,10 @@ function listPairs() {
 
 function startPairs() {
   if (!byId("pairs-explorer")) return;
+  // What the explorer above shows, against the same conversation on the first checkpoint.
+  pairB = fullestRun();
+  pairA = Math.max(0, S.runs.findIndex((run, i) => i !== pairB && run.scenario === S.runs[pairB].scenario));
+  if (pairA === pairB) pairA = pairB === 0 ? 1 : 0;
   generators["pair-layers"] = pairLayerView;
   for (const measure of MEASURES) generators[`pair-${measure}`] = () => layerView(sourceLines(pairLayers, measure), MEASURE_NAMES[measure], { nothing: pairPlace() < 0 ? "Not compared." : undefined });
   const turn = (by) => {

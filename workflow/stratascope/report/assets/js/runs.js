@@ -72,8 +72,15 @@ function backgroundLine(measure) {
 
 const mainSource = () => (S.sources.includes("hidden_out") ? "hidden_out" : S.sources[0]);
 
+// The run with most to see: the longest conversation on the last checkpoint.
+function fullestRun() {
+  const better = (run, than) => run.checkpoint - than.checkpoint || run.messages.length - than.messages.length;
+  return S.runs.reduce((best, run, i) => (better(run, S.runs[best]) > 0 ? i : best), 0);
+}
+
 function startRuns() {
   if (!byId("explorer")) return;
+  currentRun = fullestRun();
   for (const measure of MEASURES) {
     generators[`run-${measure}`] = () => layerView([...sourceLines(runLayers, measure), ...backgroundLine(measure)], MEASURE_NAMES[measure]);
   }
