@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from stratascope.capture.families import FAMILIES
 from stratascope.errors import StratascopeError
 from stratascope.store.identity import identify
 from stratascope.store.tensorread import TensorReader
@@ -49,15 +48,9 @@ def test_emotion_study_is_as_its_page_says() -> None:
         }  # fmt: skip
 
 
-def test_pythia_study_waits_as_long_as_it_says() -> None:
-    """Once `gpt_neox` has a table of sites, the study's page must stop saying that it waits."""
-    page = (FOLDER / "pythia-training" / "README.md").read_text(encoding="utf-8")
-    assert ("**Waiting.**" in page) == ("gpt_neox" not in FAMILIES)
-
-
 @pytest.mark.slow
-def test_pythia_study_captures_its_modules(tmp_path: Path, stratascope: Any) -> None:
-    """The modules that the study names by hand are captured from a GPT-NeoX of twelve layers."""
+def test_pythia_study_captures_the_residual_stream(tmp_path: Path, stratascope: Any) -> None:
+    """Its settings capture, from a GPT-NeoX of twelve layers, the tensors that its page counts."""
     make_neox(tmp_path / "models" / "tiny")
     shutil.copytree(FOLDER / "pythia-training" / "scenarios", tmp_path / "scenarios")
     config = yaml.safe_load((FOLDER / "pythia-training/config/config.yaml").read_text())
@@ -68,11 +61,15 @@ def test_pythia_study_captures_its_modules(tmp_path: Path, stratascope: Any) -> 
     job = make_plan(tmp_path, identify).captures[0]
     done = stratascope(tmp_path, "capture", f"results/captures/{job.name}.json")
     assert done.returncode == 0, done.stderr
+    streams = {f"layer_{i:02d}/{site}" for i in range(12) for site in ("hidden_in", "hidden_out")}
     for run in job.runs:
         path = tmp_path / "results" / "runs" / run.folder / "activations.safetensors"
         found = TensorReader.open(path).entries
-        assert set(found) == {f"module/{name}" for name in config["defaults"]["capture"]["modules"]}
+        assert set(found) == {"embeddings", "final_norm"} | streams
         assert {(entry["dtype"], entry["shape"][1]) for entry in found.values()} == {("F32", 16)}
+    page = (FOLDER / "pythia-training" / "README.md").read_text(encoding="utf-8")
+    assert "(2 + 12 x 2) x 768 x 4 = 79,872 bytes" in page
+    assert len(found) * 768 * 4 == 79_872
 
 
 def make_neox(folder: Path) -> None:

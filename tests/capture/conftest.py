@@ -11,15 +11,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
 )
 
 from stratascope.capture.loading import Loaded, load
@@ -57,12 +52,65 @@ SIZES: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 
-ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "llama": (LlamaConfig, LlamaForCausalLM, {}),
-    "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
-    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 8}),
-    "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": None}),
-    "mistral_window": (MistralConfig, MistralForCausalLM, {"sliding_window": 12}),
+# Model type and what is special, by the name that tests use. `None` is the configuration's own.
+PLAIN: dict[str, Any] = {"num_key_value_heads": None}
+MOE: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 20}
+GEMMA: dict[str, Any] = {
+    "head_dim": 16,
+    "query_pre_attn_scalar": 16,
+    "final_logit_softcapping": 3.0,
+}
+LAYER_TYPES = ["sliding_attention", "full_attention", "sliding_attention"]
+PADDED: dict[str, Any] = PLAIN | {"max_position_embeddings": 514, "pad_token_id": 1}
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "qwen2": ("qwen2", {}),
+    "qwen3": ("qwen3", {"head_dim": 8}),
+    "mistral": ("mistral", {"sliding_window": None}),
+    "mistral_window": ("mistral", {"sliding_window": 12}),
+    "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen2_moe": (
+        "qwen2_moe",
+        MOE | {"shared_expert_intermediate_size": 24, "decoder_sparse_step": 2},
+    ),
+    "qwen3_moe": (
+        "qwen3_moe",
+        MOE | {"mlp_only_layers": [0], "head_dim": 8, "norm_topk_prob": True},
+    ),
+    "gemma": ("gemma", {"head_dim": 16}),
+    "gemma2": ("gemma2", GEMMA | {"attn_logit_softcapping": 0.5, "sliding_window": 4096}),
+    "gemma2_window": ("gemma2", GEMMA | {"attn_logit_softcapping": 0.5, "sliding_window": 12}),
+    "gemma3": ("gemma3_text", GEMMA | {"layer_types": LAYER_TYPES}),
+    "gemma3_images": ("gemma3", {}),
+    "phi": ("phi", PLAIN),
+    "phi3": ("phi3", {"pad_token_id": 1}),
+    "gpt2": ("gpt2", PLAIN),
+    "gpt_neox": ("gpt_neox", PLAIN),
+    "gpt_neox_serial": ("gpt_neox", PLAIN | {"use_parallel_residual": False}),
+    "gptj": ("gptj", PLAIN | {"rotary_dim": 4}),
+    "opt": ("opt", PLAIN | {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "opt_post": (
+        "opt",
+        PLAIN | {"ffn_dim": 48, "word_embed_proj_dim": 16, "do_layer_norm_before": False},
+    ),
+    "bloom": ("bloom", PLAIN),
+    "bloom_post": ("bloom", PLAIN | {"apply_residual_connection_post_layernorm": True}),
+    "falcon": ("falcon", PLAIN),
+    "falcon_new": (
+        "falcon",
+        PLAIN | {"new_decoder_architecture": True, "num_kv_heads": 2, "bias": True},
+    ),
+    "falcon_heads": ("falcon", PLAIN | {"multi_query": False, "parallel_attn": False}),
+    "falcon_alibi": (
+        "falcon",
+        PLAIN | {"multi_query": False, "parallel_attn": False, "alibi": True, "bias": True},
+    ),
+    "olmo2": ("olmo2", {}),
+    "stablelm": ("stablelm", {"use_qkv_bias": True, "qk_layernorm": True}),
+    "stablelm_parallel": ("stablelm", {"use_parallel_residual": True}),
+    "bert": ("bert", PLAIN),
+    "roberta": ("roberta", PADDED),
+    "mpnet": ("mpnet", PADDED),
 }
 
 
@@ -90,16 +138,26 @@ def make_tokenizer(template: str | None, *, add_bos: bool = False) -> PreTrained
     return tokenizer
 
 
+def make_config(architecture: str, vocabulary: int, **changes: Any) -> Any:
+    kind, special = ARCHITECTURES[architecture]
+    fields = {**SIZES, "vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 1} | special
+    if kind != "gemma3":
+        return AutoConfig.for_model(kind, **fields | changes)
+    text = make_config("gemma3", vocabulary, **changes).to_dict()
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    vision = sizes | {"num_hidden_layers": 1, "image_size": 28, "patch_size": 14}
+    return AutoConfig.for_model(
+        kind, text_config=text, vision_config=vision, mm_tokens_per_image=4, eos_token_id=1
+    )
+
+
 def make_model(architecture: str, vocabulary: int, **changes: Any) -> Any:
     """A model with random weights, large enough that its layers differ."""
-    config_class, model_class, extra = ARCHITECTURES[architecture]
-    config = config_class(
-        **{**SIZES, "vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 1}
-        | extra
-        | changes
-    )
+    config = make_config(architecture, vocabulary, **changes)
+    encoder = architecture in ("bert", "roberta", "mpnet")
+    auto = AutoModelForMaskedLM if encoder else AutoModelForCausalLM
     torch.manual_seed(7)
-    model = model_class(config)
+    model = auto.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
@@ -109,7 +167,8 @@ def make_model(architecture: str, vocabulary: int, **changes: Any) -> Any:
             else:
                 parameter.normal_(0, 0.1)
     # Random models seldom say what is expected: these never end by themselves.
-    model.generation_config.eos_token_id = None
+    if not encoder:
+        model.generation_config.eos_token_id = None
     return model
 
 
@@ -138,6 +197,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             tokenizer.save_pretrained(path)
             config = json.loads((path / "config.json").read_text())
             config["eos_token_id"] = None
+            if "text_config" in config:
+                config["text_config"]["eos_token_id"] = None
             (path / "config.json").write_text(json.dumps(config))
         return path
 

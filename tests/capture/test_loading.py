@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from stratascope.capture.layers import outline
-from stratascope.capture.loading import load, load_skeleton, pick_device
+from stratascope.capture.loading import load, pick_device
 from stratascope.capture.run import capture_run
 from stratascope.errors import StratascopeError
 from stratascope.study.schema import Model
@@ -193,13 +193,3 @@ def test_layers_shows_modules_and_sites_without_weights(folder: Path) -> None:
     assert rows["mlp_act"]["read"] == "input"
     assert rows["hidden_out"]["module"] == "model.layers.N"
     assert rows["logits"]["module"] == "lm_head"
-
-
-def test_every_site_of_the_table_is_a_module(folder: Path, checkpoint: Any) -> None:
-    """The paths of the family are modules of the model."""
-    from stratascope.capture.families import LLAMA
-
-    skeleton = load_skeleton(checkpoint(folder))
-    top = {"layers", "embed", "norm", "head"}
-    for part, path in LLAMA.paths().items():
-        skeleton.get_submodule(path if part in top else f"{LLAMA.layers}.2.{path}")

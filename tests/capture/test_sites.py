@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from stratascope.capture.recorder import record
 from stratascope.capture.run import capture_run
@@ -96,9 +98,8 @@ def test_switches_and_layers_choose_what_is_stored(
 ) -> None:
     """Each switch brings its own sites, for the chosen layers only, and nothing else."""
     loaded = loaded_model("llama")
-    off = dict.fromkeys(["hidden_states", "attention_weights", "qkv", "mlp", "logits"], False)
     expected = {
-        "hidden_states": {"embeddings", "hidden_in", "hidden_out"},
+        "hidden_states": {"embeddings", "final_norm", "hidden_in", "hidden_out"},
         "attention_weights": {"attn_weights"},
         "qkv": {"q", "k", "v", "attn_out"},
         "mlp": {"mlp_gate", "mlp_up", "mlp_act", "mlp_down_in", "mlp_down_out"},
@@ -107,9 +108,9 @@ def test_switches_and_layers_choose_what_is_stored(
     for switch, sites in expected.items():
         folder = tmp_path / switch
         folder.mkdir()
-        run = make_run(loaded, layers=(0, 2), **off | {switch: True})
+        run = make_run(loaded, layers=(0, 2), **OFF | {switch: True})
         tensors, info = captured(loaded, run, folder)
-        whole = sites & {"embeddings", "logits"}
+        whole = sites & {"embeddings", "final_norm", "logits"}
         assert set(tensors) == whole | {f"layer_0{i}/{s}" for i in (0, 2) for s in sites - whole}
         assert info["layers"] == [0, 2]
 
@@ -120,21 +121,91 @@ def test_layer_out_of_range_names_the_range(loaded_model: Any) -> None:
         resolve_layers((1, 3), loaded_model("llama").layers)
 
 
+OFF = dict.fromkeys(["hidden_states", "attention_weights", "qkv", "mlp", "logits"], False)
+
+
 def test_modules_by_hand(loaded_model: Any, make_run: Any, tmp_path: Path) -> None:
     """Modules named by hand are stored one row a token; a wrong name is answered with a near one."""
     loaded = loaded_model("qwen3+chat")
-    off = dict.fromkeys(["hidden_states", "attention_weights", "qkv", "mlp", "logits"], False)
-    names = ("model.layers.1.self_attn.q_norm", "model.layers.1.self_attn", "model.norm", "lm_head")
-    tensors, info = captured(loaded, make_run(loaded, modules=names, **off), tmp_path)
+    layer = "model.layers.1"
+    names = (
+        f"{layer}.self_attn.q_norm", f"{layer}.self_attn", f"{layer}.self_attn:input",
+        f"{layer}.input_layernorm", f"{layer}.mlp.down_proj:input", "model.norm", "lm_head",
+    )  # fmt: skip
+    run = make_run(loaded, modules=names, layers=(1,), **OFF | {"mlp": True})
+    tensors, info = captured(loaded, run, tmp_path)
     rows = info["rows"]["total"]
-    assert {n: tuple(x.shape) for n, x in tensors.items()} == {
-        f"module/{names[0]}": (rows, 32),  # four heads of eight in one row
-        f"module/{names[1]}": (rows, 32),  # the first of a tuple of outputs
-        f"module/{names[2]}": (rows, 32),
-        f"module/{names[3]}": (rows, loaded.config.vocab_size),
+    shapes = {n.removeprefix("module/"): tuple(x.shape) for n, x in tensors.items()}
+    assert {n: shapes[n] for n in names} == {
+        names[0]: (rows, 32),  # four heads of eight in one row
+        names[1]: (rows, 32),  # the first of a tuple of outputs
+        names[2]: (rows, 32),  # given by its keyword
+        names[3]: (rows, 32),
+        names[4]: (rows, 48),
+        names[5]: (rows, 32),
+        names[6]: (rows, loaded.config.vocab_size),
     }
-    with pytest.raises(StratascopeError, match=r"'model\.layer\.1\.mlp'.*'model\.layers\.1\.mlp'"):
-        capture_taps(loaded.model, None, Capture(modules=("model.layer.1.mlp",)), [0])
+    assert torch.equal(tensors[f"module/{names[2]}"], tensors[f"module/{names[3]}"])
+    assert torch.equal(tensors[f"module/{names[4]}"], tensors["layer_01/mlp_down_in"])
+    near = r"no module 'model\.layer\.1\.mlp'.*'model\.layers\.1\.mlp'"
+    for wrong in ("model.layer.1.mlp", "model.layer.1.mlp:input"):
+        with pytest.raises(StratascopeError, match=near):
+            capture_taps(loaded.model, None, Capture(modules=(wrong,)), [0])
+
+
+@dataclasses.dataclass
+class Pair:
+    label: str
+    state: torch.Tensor
+
+
+class Wrap(torch.nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, *, given: dict[str, Any]) -> Any:
+        x = given["deep"][1]
+        kinds = {
+            "tuple": (None, [x * 2]),
+            "dict": {"name": "x", "state": x * 2},
+            "dataclass": Pair("x", x * 2),
+            "output": BaseModelOutput(last_hidden_state=x * 2),
+            "nothing": ("x", 1),
+        }
+        return kinds[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["tuple", "dict", "dataclass", "output"])
+def test_any_module_whatever_it_takes_and_gives(kind: str) -> None:
+    """The first tensor is found in tuples, dicts and dataclasses, of inputs as of outputs."""
+    model = torch.nn.ModuleDict({"part": Wrap(kind)})
+    taps = capture_taps(model, None, Capture(modules=("part", "part:input"), **OFF), [])
+    seen: dict[str, torch.Tensor] = {}
+    x = torch.arange(12.0).view(1, 4, 3)
+    with record(model, taps, lambda names, x: seen.update({names[0]: x})) as recording:
+        model["part"](given={"deep": (None, x)})
+        recording.check_pass(4)
+    assert torch.equal(seen["module/part:input"], x[0])
+    assert torch.equal(seen["module/part"], 2 * x[0])
+
+
+def test_a_module_without_a_tensor_is_an_error() -> None:
+    """A module that gives no tensor is named."""
+    model = torch.nn.ModuleDict({"part": Wrap("nothing")})
+    taps = capture_taps(model, None, Capture(modules=("part",), **OFF), [])
+    with (
+        record(model, taps, lambda *_: None),
+        pytest.raises(StratascopeError, match="module 'part' gave no tensor"),
+    ):
+        model["part"](given={"deep": (None, torch.zeros(1, 4, 3))})
+
+
+def test_a_switch_that_selects_nothing_is_an_error(loaded_model: Any) -> None:
+    """What the model cannot give is refused when it is asked for, not left out in silence."""
+    loaded = loaded_model("falcon_alibi")
+    with pytest.raises(StratascopeError, match=r"capture\.attention_weights: this falcon has no "):
+        capture_taps(loaded.model, loaded.family, Capture(), [0])
 
 
 def test_unknown_architecture_shows_its_modules_and_takes_them_by_hand() -> None:
@@ -144,8 +215,7 @@ def test_unknown_architecture_shows_its_modules_and_takes_them_by_hand() -> None
         capture_taps(model, None, Capture(), [0])
     assert "capture: {modules: [...], hidden_states: false" in str(caught.value)
     assert "0..3: GPT2Block" in str(caught.value)
-    off = dict.fromkeys(["hidden_states", "attention_weights", "qkv", "mlp", "logits"], False)
-    taps = capture_taps(model, None, Capture(modules=("transformer.h.2.mlp",), **off), [0])
+    taps = capture_taps(model, None, Capture(modules=("transformer.h.2.mlp",), **OFF), [0])
     seen = {}
     with record(model, taps, lambda names, x: seen.update({names[0]: x})) as recording:
         model(torch.tensor([[1, 2, 3]]))

@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from stratascope.capture import prompts
+from stratascope.capture.families import heads_of
 from stratascope.capture.loading import Loaded
 from stratascope.study.plan import Run
 
@@ -36,9 +37,7 @@ def describe_model(loaded: Loaded) -> dict[str, object]:
             "num_layers": loaded.layers,
             "hidden_size": config.hidden_size,
             "num_attention_heads": config.num_attention_heads,
-            "num_key_value_heads": getattr(
-                config, "num_key_value_heads", config.num_attention_heads
-            ),
+            "num_key_value_heads": heads_of(config).shared,
             "vocab_size": config.vocab_size,
             "modules": loaded.family.paths() if loaded.family is not None else {},
         },

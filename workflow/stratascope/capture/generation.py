@@ -84,6 +84,19 @@ def end_tokens(loaded: Loaded) -> frozenset[int]:
     return frozenset(found)
 
 
+def check_generates(loaded: Loaded) -> None:
+    """Refuse to generate with an encoder.
+
+    Raises:
+        StratascopeError: saying what the model is for.
+    """
+    if loaded.family is not None and loaded.family.encoder:
+        raise StratascopeError(
+            f"{loaded.checkpoint.name}: {loaded.config.model_type} is an encoder, which reads texts "
+            "and generates none; use it for datasets, not for scenarios"
+        )
+
+
 def _next_logits(output: Any, step: int) -> torch.Tensor:
     # On the CPU and in float32, so that devices choose alike.
     logits: torch.Tensor = output.logits[0, -1].float().cpu()
@@ -118,8 +131,9 @@ def generate(
     prompt token, not only for the last. Beside the cache, memory does not grow with the steps.
 
     Raises:
-        StratascopeError: logits that are not finite.
+        StratascopeError: an encoder, or logits that are not finite.
     """
+    check_generates(loaded)
     generator = torch.Generator().manual_seed(settings.seed)
     ends = end_tokens(loaded)
     cache = DynamicCache(config=loaded.model.config)

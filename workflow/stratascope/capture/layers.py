@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stratascope.capture.families import FAMILIES, Family
+from stratascope.capture.families import Family, family_of
+from stratascope.capture.families.fused import Piece
 from stratascope.capture.loading import load_skeleton
 from stratascope.capture.modules import module_tree
-from stratascope.capture.sites import LAYER_SITES, SITES, Site
+from stratascope.capture.sites import LAYER_SITES, Site, family_sites
 from stratascope.errors import StratascopeError
 from stratascope.study.checkpoints import Checkpoint, is_hub_id, local_folder
 from stratascope.study.schema import Model
@@ -26,18 +27,19 @@ def outline(model: Model, root: Path) -> tuple[str, list[dict[str, Any]]]:
     source = str(folder) if folder else model.id
     revision = None if folder else model.revision or "main"
     skeleton = load_skeleton(Checkpoint(model.id, model, source, revision, identity=""))
-    family = FAMILIES.get(skeleton.config.model_type)
-    rows = [_row(site, family) for site in SITES] if family else []
+    family = family_of(skeleton.config)
+    rows = [_row(site, family) for site in family_sites(family)] if family else []
     return module_tree(skeleton) + "\n", rows
 
 
 def _row(site: Site, family: Family) -> dict[str, Any]:
-    path = getattr(family, site.part) if site.part else ""
+    part = family.part(site.part)
+    path = part.path if part else ""
     if site in LAYER_SITES:
         path = f"{family.layers}.N" + (f".{path}" if path else "")
     return {
         "site": site.name,
-        "module": path,
-        "read": site.where,
+        "module": path or "(the model)",
+        "read": site.where + (", cut" if part and isinstance(part.cut, Piece) else ""),
         "switch": f"capture.{site.switch}",
     }

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedConfig,
@@ -22,7 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from stratascope.capture.attention import IMPLEMENTATION
-from stratascope.capture.families import FAMILIES, Family
+from stratascope.capture.families import Family, family_of
 from stratascope.capture.prompts import token_text
 from stratascope.errors import StratascopeError
 from stratascope.study.checkpoints import Checkpoint
@@ -61,7 +62,7 @@ class Loaded:
     @property
     def family(self) -> Family | None:
         """Where this architecture keeps its parts; none for one without an entry."""
-        return FAMILIES.get(self.model.config.model_type)
+        return family_of(self.model.config)
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +78,10 @@ class Loaded:
     @property
     def context(self) -> int | None:
         """The most tokens the model was made for, where its configuration says so."""
-        return getattr(self.config, "max_position_embeddings", None)
+        most: int | None = getattr(self.config, "max_position_embeddings", None)
+        if most is not None and self.family is not None and self.family.padded_positions:
+            most -= self.config.pad_token_id + 1
+        return most
 
     def show(self, ids: Iterable[int]) -> list[str]:
         """The text of each token by itself."""
@@ -194,7 +198,16 @@ def load_skeleton(checkpoint: Checkpoint) -> PreTrainedModel:
     config = load_config(checkpoint)
     with _naming(checkpoint, "modules", "it must be a causal language model"), torch.device("meta"):
         trust = checkpoint.model.trust_remote_code
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+        auto, extra = _auto_class(config)
+        return auto.from_config(config, trust_remote_code=trust, **extra)
+
+
+def _auto_class(config: PreTrainedConfig) -> tuple[Any, dict[str, Any]]:
+    """The class that loads a model, and what it is told: an encoder comes without any head."""
+    family = family_of(config)
+    if family is not None and family.encoder:
+        return AutoModel, {"add_pooling_layer": False}
+    return AutoModelForCausalLM, {}
 
 
 def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
@@ -205,15 +218,16 @@ def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 def _load_model(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreTrainedModel:
     spec = checkpoint.model
     device = pick_device(spec.device) if spec.device_map is None else None
-    arguments = _source(checkpoint) | {"dtype": getattr(torch, spec.dtype)}
-    if config.model_type in FAMILIES:
-        arguments["attn_implementation"] = IMPLEMENTATION
+    auto, extra = _auto_class(config)
+    arguments = _source(checkpoint) | extra | {"dtype": getattr(torch, spec.dtype)}
+    if (family := family_of(config)) is not None:
+        arguments["attn_implementation"] = family.attention or IMPLEMENTATION
     if spec.device_map is not None:
         arguments["device_map"] = spec.device_map
     if spec.gguf_file is None:
         arguments["config"] = config
     with _naming(checkpoint, "weights", "are its files complete and undamaged?"):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = auto.from_pretrained(
             checkpoint.source,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from stratascope.capture.attention import LISTENER
 from stratascope.capture.sites import Tap
@@ -64,18 +66,30 @@ class Recording:
         self._rows = dict.fromkeys(self._rows)
 
 
-def _first_tensor(value: Any) -> torch.Tensor | None:
+def first_tensor(value: Any) -> torch.Tensor | None:
+    """The first tensor in tuples, lists, dicts and dataclasses, however deep."""
     if isinstance(value, torch.Tensor):
         return value
-    values = value.values() if isinstance(value, dict) else value
-    if not isinstance(value, (tuple, list, dict)):
+    if is_dataclass(value) and not isinstance(value, dict):  # ModelOutput is both
+        value = [getattr(value, field.name) for field in fields(value)]
+    values = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, (tuple, list, Mapping)):
         return None
-    return next((item for item in values if isinstance(item, torch.Tensor)), None)
+    return next((found for item in values if (found := first_tensor(item)) is not None), None)
 
 
-def _rows(tap: Tap, value: Any) -> torch.Tensor:
+def _read(tap: Tap, value: Any) -> torch.Tensor | None:
+    if tap.item is None or isinstance(value, torch.Tensor):
+        return first_tensor(value)
+    try:
+        return first_tensor(value[tap.item])
+    except (IndexError, KeyError, TypeError):
+        return None
+
+
+def _rows(tap: Tap, value: Any, config: Any) -> torch.Tensor:
     """The tensor of one sequence as (tokens, width)."""
-    tensor = _first_tensor(value)
+    tensor = _read(tap, value)
     shape = None if tensor is None else tuple(tensor.shape)
     if tensor is None or tensor.ndim < 2 or (tensor.ndim > 2 and tensor.shape[0] != 1):
         raise StratascopeError(
@@ -83,7 +97,8 @@ def _rows(tap: Tap, value: Any) -> torch.Tensor:
             "not one row a token; leave it out"
         )
     # (1, tokens, heads, width) becomes one row a token; (tokens, width) is one already.
-    return tensor[0].flatten(1) if tensor.ndim > 2 else tensor
+    rows = tensor[0].flatten(1) if tensor.ndim > 2 else tensor
+    return rows if tap.cut is None else tap.cut(rows, config)
 
 
 def _attach(stack: ExitStack, model: nn.Module, tap: Tap, recording: Recording, sink: Sink) -> None:
@@ -94,24 +109,29 @@ def _attach(stack: ExitStack, model: nn.Module, tap: Tap, recording: Recording, 
             f"{tap.names[0]}: this model has no module {tap.path!r}; leave the site or layer out"
         ) from error
 
+    config: Any = getattr(model, "config", None)
+    if isinstance(config, PreTrainedConfig):
+        config = config.get_text_config(decoder=True)
+
     def deliver(tensor: torch.Tensor) -> None:
         recording.saw(tap, tensor.shape[-2])
         sink(tap.names, tensor)
 
-    if tap.where == "weights":
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        deliver(_rows(tap, (args, kwargs), config))
+
+    def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        if tap.where == "output":
+            deliver(_rows(tap, output, config))
+        elif (weights := _read(tap, output)) is not None:
+            deliver(weights[0])
+
+    if tap.where == "weights" and tap.item is None:
         setattr(module, LISTENER, lambda weights: deliver(weights[0]))
         stack.callback(delattr, module, LISTENER)
     elif tap.where == "input":
-
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            deliver(_rows(tap, args or kwargs))
-
         stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
     else:
-
-        def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            deliver(_rows(tap, output))
-
         stack.callback(module.register_forward_hook(after).remove)
 
 

@@ -19,7 +19,7 @@ from stratascope.capture.describe import (
     describe_scenario,
     describe_tokenizer,
 )
-from stratascope.capture.generation import Step, generate
+from stratascope.capture.generation import Step, check_generates, generate
 from stratascope.capture.loading import Loaded
 from stratascope.capture.recorder import record
 from stratascope.capture.sites import (
@@ -57,6 +57,12 @@ def _prompt(loaded: Loaded, run: Run) -> prompts.Tokens:
     tokens = prompts.tokenize(loaded.tokenizer, prompts.render(loaded.tokenizer, run.messages))
     prompts.check_context(len(tokens.ids), run.generation.max_new_tokens, loaded.context)
     return tokens
+
+
+def _taps(loaded: Loaded, run: Run) -> tuple[list[int], list[Tap]]:
+    check_generates(loaded)
+    layers = resolve_layers(run.capture.layers, loaded.layers)
+    return layers, capture_taps(loaded.model, loaded.family, run.capture, layers)
 
 
 def _learn_widths(loaded: Loaded, taps: Sequence[Tap], token: int) -> None:
@@ -99,8 +105,7 @@ def plan_bytes(loaded: Loaded, run: Run) -> int:
     Raises:
         StratascopeError: what ``capture_run`` would refuse before it starts.
     """
-    layers = resolve_layers(run.capture.layers, loaded.layers)
-    taps = capture_taps(loaded.model, loaded.family, run.capture, layers)
+    layers, taps = _taps(loaded, run)
     prompt = _prompt(loaded, run).ids
     specs = _specs(loaded, run, taps, prompt)
     vectors = _state_bytes(loaded, len(run.capture.snapshot_positions), layers, len(run.messages))
@@ -138,8 +143,7 @@ def capture_run(loaded: Loaded, run: Run, folder: Path, progress: Progress | Non
         StratascopeError: layers, modules or an architecture that do not go together, a prompt that
             is too long or that the template refuses, values that are not finite.
     """
-    layers = resolve_layers(run.capture.layers, loaded.layers)
-    taps = capture_taps(loaded.model, loaded.family, run.capture, layers)
+    layers, taps = _taps(loaded, run)
     prompt = _prompt(loaded, run)
     specs = _specs(loaded, run, taps, prompt.ids)
     with TensorFile(folder / ACTIVATIONS, specs) as file:
@@ -182,14 +186,14 @@ def _generate(
     progress: Progress | None,
 ) -> tuple[list[int], int]:
     """Generate and record; returns the generated tokens and the rows written."""
-    head = loaded.model.get_output_embeddings()
+    heads = (loaded.model, loaded.model.get_output_embeddings())
     steps = generate(
         loaded,
         prompt,
         run.generation,
         top_k_probs=run.capture.top_k_probs,
         # The head of the whole prompt is computed only for a tap that stores it.
-        all_logits=any(loaded.model.get_submodule(tap.path) is head for tap in taps),
+        all_logits=any(loaded.model.get_submodule(tap.path) in heads for tap in taps),
     )
     dtype = getattr(torch, run.capture.store_dtype)
     generated: list[int] = []

@@ -124,7 +124,7 @@ def why_not_packed(loaded: Loaded, longest: int) -> str | None:
     if loaded.family is None or not loaded.family.packs:
         return f"{config.model_type} is not known to honour a mask of its own"
     window = getattr(config, "sliding_window", None)
-    if window is not None and window < longest:
+    if window and window < longest:
         return f"the sliding window of {window} tokens is shorter than the sequence of {longest}"
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope in ("dynamic", "longrope"):
@@ -173,8 +173,12 @@ def _inputs(loaded: Loaded, pack: Pack) -> dict[str, torch.Tensor]:
     inputs = {"input_ids": torch.tensor([pack.ids], device=loaded.device)}
     if pack.has_suffixes:
         inputs["position_ids"] = torch.tensor([pack.positions], device=loaded.device)
-        mask = torch.from_numpy(pack.mask()).to(loaded.device)
-        inputs["attention_mask"] = mask[None, None]
+        mask = torch.from_numpy(pack.mask())
+        if loaded.family is not None and loaded.family.attention == "eager":
+            # Eager attention adds its mask to the scores.
+            least = torch.finfo(loaded.model.dtype).min
+            mask = torch.zeros_like(mask, dtype=loaded.model.dtype).masked_fill(~mask, least)
+        inputs["attention_mask"] = mask[None, None].to(loaded.device)
     return inputs
 
 

@@ -84,7 +84,9 @@ class Generation(Strict):
 class Capture(Strict):
     """Which tensors a run keeps."""
 
-    hidden_states: bool = Field(default=True, description="hidden_in, hidden_out, embeddings.")
+    hidden_states: bool = Field(
+        default=True, description="hidden_in, hidden_out, embeddings, final_norm."
+    )
     attention_weights: bool = Field(default=True, description="Softmax attention weights.")
     qkv: bool = Field(default=True, description="q, k, v and attn_out.")
     mlp: bool = Field(default=True, description="All mlp_* tensors.")

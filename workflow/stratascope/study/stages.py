@@ -20,7 +20,7 @@ class Stage:
 
 
 STAGES = {
-    "capture": Stage(1, ("capture", "store/tensors.py")),
+    "capture": Stage(2, ("capture", "store/tensors.py")),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
     "tables": Stage(1, ("measure", "report/tables", "report/headline.py")),
     "report": Stage(1, ("report",)),
