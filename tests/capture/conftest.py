@@ -54,7 +54,7 @@ SIZES: dict[str, Any] = {
 
 # Model type and what is special, by the name that tests use. `None` is the configuration's own.
 PLAIN: dict[str, Any] = {"num_key_value_heads": None}
-MOE: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 20}
+MOE: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 GEMMA: dict[str, Any] = {
     "head_dim": 16,
     "query_pre_attn_scalar": 16,

@@ -223,6 +223,20 @@ def test_unknown_architecture_shows_its_modules_and_takes_them_by_hand() -> None
     assert seen["module/transformer.h.2.mlp"].shape == (3, 16)
 
 
+@torch.no_grad()
+def test_a_tensor_that_the_model_writes_into_is_copied(loaded_model: Any) -> None:
+    """Falcon adds attention's output into the MLP's in place; a sink that waits sees it unchanged."""
+    loaded = loaded_model("falcon")
+    named = Capture(modules=("transformer.h.0.mlp",), attention_weights=False)
+    seen: dict[str, torch.Tensor] = {}
+    taps = capture_taps(loaded.model, loaded.family, named, [0])
+    with record(loaded.model, taps, lambda names, x: seen.update(dict.fromkeys(names, x))):
+        loaded.model(torch.tensor([[1, 2, 3]]))
+    assert torch.equal(seen["module/transformer.h.0.mlp"], seen["layer_00/mlp_down_out"])
+    parts = (seen[f"layer_00/{site}"] for site in ("hidden_in", "attn_out", "mlp_down_out"))
+    close(seen["layer_00/hidden_out"], sum(parts))
+
+
 def hooks(model: torch.nn.Module) -> int:
     from stratascope.capture.attention import LISTENER
 
