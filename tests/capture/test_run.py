@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 
 from stratascope.capture import run as run_module
 from stratascope.capture.run import capture_references, capture_run, plan_bytes, reference_bytes
-from stratascope.capture.writer import limits, not_finite
+from stratascope.capture.writer import ActivationWriter, limits, not_finite
 from stratascope.errors import StratascopeError
 from stratascope.store.runs import RunFolder
 from stratascope.study.schema import Message
@@ -273,3 +275,28 @@ def test_states_of_a_run_are_where_the_store_looks(
         initial = folder.state("initial", 2, source)
         snapshot = folder.snapshots.float32(f"generation_prompt/layer_02/{source}", -1)
         np.testing.assert_allclose(initial, snapshot, rtol=1e-4, atol=1e-5)
+
+
+def test_no_captured_tensor_outlives_its_pass(
+    loaded_model: Any, make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing streams: after each step nothing that was captured is held, so memory cannot grow."""
+    loaded = loaded_model("llama")
+    held: list[weakref.ref[torch.Tensor]] = []
+    taken: list[int] = []
+    write = ActivationWriter.__call__
+
+    def watched(writer: ActivationWriter, names: tuple[str, ...], tensor: torch.Tensor) -> None:
+        held.append(weakref.ref(tensor))
+        write(writer, names, tensor)
+
+    def progress(step: int, _: int) -> None:
+        gc.collect()
+        taken.append(len(held))
+        assert [ref for ref in held if ref() is not None] == [], step
+
+    monkeypatch.setattr(ActivationWriter, "__call__", watched)
+    run = make_run(loaded, generation={"max_new_tokens": 6})
+    capture_run(loaded, run, tmp_path, progress)
+    assert len(taken) == 6
+    assert taken[0] > 30
