@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,16 @@ def test_files_are_short() -> None:
         p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 320
     }
     assert not long
+
+
+def test_the_conda_environment_holds_what_the_rules_import() -> None:
+    """`--sdm conda` installs every library that the package needs, at the pinned versions."""
+    root = PACKAGE.parents[1]
+    pinned = set((root / "constraints.txt").read_text().casefold().split())
+    text = (root / "workflow" / "envs" / "stratascope.yaml").read_text()
+    listed = {line.strip().removeprefix("- ") for line in text.splitlines() if "==" in line}
+    assert listed <= pinned
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[\[<>=]", name)[0] for name in project["dependencies"]}
+    # Snakemake runs the rules, and DVC runs around them: neither is imported by one.
+    assert {name.split("==")[0] for name in listed} == needed - {"snakemake", "dvc"}
