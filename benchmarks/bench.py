@@ -12,8 +12,9 @@ import studies
 from sizes import FULL, Sizes
 from stratascope.capture.loading import Loaded, load, quiet
 from stratascope.study.checkpoints import Checkpoint
-from stratascope.study.plan import Run
-from stratascope.study.schema import Capture, Dtype, Generation, Message, Model
+from stratascope.study.runs import Run
+from stratascope.study.schema import Capture, Generation, Message, Model
+from stratascope.study.strict import Dtype
 
 # Runs and models compute in float32, which is fast on a CPU; half of that goes to the disk.
 STORED: Dtype = "float16"

@@ -21,10 +21,12 @@ from capture_run import TOLERANCE, compare_runs
 from race import Row, race
 from stratascope.capture import run as ours
 from stratascope.capture.snapshots import take_references
+from stratascope.store.datasets import content_of
 from stratascope.store.identity import identify
 from stratascope.store.layout import Layout
 from stratascope.store.runs import RunFolder, read_json
-from stratascope.study.plan import Run, make_plan
+from stratascope.study.plan import make_plan
+from stratascope.study.runs import Run
 
 NAME = "one_more"
 
@@ -121,11 +123,11 @@ def _whole_command(bench: Bench) -> Row:
 
 
 def _added(study: Path) -> list[Run]:
-    return [run for run in make_plan(study, identify).runs if run.scenario == NAME]
+    return [run for run in make_plan(study, identify, content_of).runs if run.scenario == NAME]
 
 
 def _models(study: Path) -> list[Path]:
-    return [Path(job.checkpoint.source) for job in make_plan(study, identify).states]
+    return [Path(job.checkpoint.source) for job in make_plan(study, identify, content_of).states]
 
 
 def _scenario(number: int, passes: int) -> dict[str, object]:

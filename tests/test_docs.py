@@ -356,7 +356,7 @@ def test_readme_names_the_architectures() -> None:
 
 
 def plan_of(folder: Path) -> Plan:
-    return make_plan(folder, lambda path: path.name)
+    return make_plan(folder, lambda path: path.name, lambda dataset, _: dataset.data)
 
 
 def test_readme_change_makes_one_scenario_new(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from stratascope.errors import StratascopeError
+from stratascope.store.datasets import content_of
 from stratascope.store.identity import identify
 from stratascope.store.tensorread import TensorReader
 from stratascope.study.config import read_scenarios, read_study
@@ -26,13 +27,13 @@ def test_example_study_parses_and_asks_for_a_lock(folder: Path, tmp_path: Path) 
     study = read_study(folder)
     scenarios = read_scenarios(folder, study)
     with pytest.raises(StratascopeError, match="is not pinned; run `stratascope lock`"):
-        make_plan(folder, identify)
+        make_plan(folder, identify, content_of)
     for name in ("config", "scenarios"):
         shutil.copytree(folder / name, tmp_path / name)
     keys = [f"{entry.id}@{entry.revision or 'main'}" for entry in study.checkpoints.values()]
     lock = {key: f"{number:040x}" for number, key in enumerate(keys)}
     (tmp_path / "config" / "lock.json").write_text(json.dumps(lock))
-    assert len(make_plan(tmp_path, identify).runs) == len(scenarios) * len(study.checkpoints)
+    assert len(make_plan(tmp_path, identify, content_of).runs) == len(scenarios) * len(study.checkpoints)
 
 
 def test_emotion_study_is_as_its_page_says() -> None:
@@ -58,7 +59,7 @@ def test_pythia_study_captures_the_residual_stream(tmp_path: Path, stratascope: 
     config["defaults"]["generation"]["max_new_tokens"] = 2
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "config.yaml").write_text(yaml.safe_dump(config))
-    job = make_plan(tmp_path, identify).captures[0]
+    job = make_plan(tmp_path, identify, content_of).captures[0]
     done = stratascope(tmp_path, "capture", f"results/captures/{job.name}.json")
     assert done.returncode == 0, done.stderr
     streams = {f"layer_{i:02d}/{site}" for i in range(12) for site in ("hidden_in", "hidden_out")}

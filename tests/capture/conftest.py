@@ -19,7 +19,7 @@ from transformers import (
 
 from stratascope.capture.loading import Loaded, load
 from stratascope.study.checkpoints import Checkpoint
-from stratascope.study.plan import ReferenceSet, Run
+from stratascope.study.runs import ReferenceSet, Run
 from stratascope.study.schema import Capture, Generation, Message, Model, Reference
 
 TEXT = [

@@ -19,9 +19,10 @@ import pytest
 import yaml
 
 from stratascope.report.tables import TABLES
+from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.config import read_scenarios, read_study
 from stratascope.study.digest import digest
-from stratascope.study.plan import Checkpoint, Run, expand
+from stratascope.study.runs import Run, expand
 from stratascope.study.schema import Model
 
 SOURCES = ("hidden_in", "hidden_out")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stratascope.study.dataset import Dataset
 from stratascope.study.plan import Plan, make_plan
 
 CONFIG = """\
@@ -44,6 +45,10 @@ def identify(folder: Path) -> str:
     return hashlib.sha256((folder / "weights").read_bytes()).hexdigest()
 
 
+def content_of(dataset: Dataset, root: Path) -> str:
+    return hashlib.sha256((root / dataset.data).read_bytes()).hexdigest()
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     for name in ("early", "late"):
@@ -59,4 +64,4 @@ def study(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plan(study: Path) -> Callable[[], Plan]:
-    return lambda: make_plan(study, identify)
+    return lambda: make_plan(study, identify, content_of)

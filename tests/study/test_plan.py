@@ -266,4 +266,4 @@ def test_a_commit_needs_no_lock(study: Path, plan: Planner) -> None:
 def test_a_folder_without_a_config_says_what_a_study_is(tmp_path: Path) -> None:
     """Pointing at a folder that is no study explains what one holds."""
     with pytest.raises(StratascopeError, match=r"config/config\.yaml"):
-        make_plan(tmp_path, lambda _: "x")
+        make_plan(tmp_path, lambda _: "x", lambda *_: "x")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stratascope.errors import StratascopeError
+from stratascope.store.datasets import content_of
 from stratascope.store.identity import identify
 from stratascope.store.prune import leftovers, remove
 from stratascope.store.verify import verify
@@ -61,7 +62,7 @@ def test_a_flipped_bit_is_found_and_named(work: Repository) -> None:
 def test_only_old_indices_have_no_recorded_hash(work: Repository) -> None:
     """Everything of the present study is covered; of earlier ones, all but the index of states."""
     _, found = verify(work.path)
-    plan = make_plan(work.path, identify)
+    plan = make_plan(work.path, identify, content_of)
     present = {job.name for job in plan.states}
     for finding in found:
         assert finding.path.parent.name == "states", finding
@@ -106,7 +107,7 @@ def test_prune_lists_and_only_then_deletes(work: Repository) -> None:
 def test_prune_leaves_what_it_did_not_make(work: Repository) -> None:
     """Foreign names, foreign content, notes in a run, links: all are left, and named."""
     results = work.path / "results"
-    plan = make_plan(work.path, identify)
+    plan = make_plan(work.path, identify, content_of)
     used = {run.folder for run in plan.runs}
     old = sorted(path for path in (results / "runs").iterdir() if path.name not in used)
     digest = old[0].name.rsplit("-", 1)[1]
@@ -133,7 +134,7 @@ def test_prune_leaves_what_it_did_not_make(work: Repository) -> None:
 def test_an_interrupted_prune_is_taken_up_again(work: Repository) -> None:
     """A folder that waited for its deletion when prune was killed goes the next time."""
     runs = work.path / "results" / "runs"
-    plan = make_plan(work.path, identify)
+    plan = make_plan(work.path, identify, content_of)
     old = next(item for item in leftovers(plan, work.path) if item.path.parent.name == "runs")
     (work.path / old.path).rename(runs / f".pruned-{old.path.name}")
     remove(leftovers(plan, work.path), work.path)
@@ -144,4 +145,4 @@ def test_restore_needs_a_record(work: Repository) -> None:
     """Without dvc.lock the library, too, says what to do."""
     (work.path / "dvc.lock").unlink()
     with pytest.raises(StratascopeError, match="dvc repro"):
-        restore(make_plan(work.path, identify), work.path)
+        restore(make_plan(work.path, identify, content_of), work.path)

@@ -5,6 +5,7 @@
 from pathlib import Path
 
 from stratascope.errors import StratascopeError
+from stratascope.store.datasets import content_of
 from stratascope.store.identity import identify
 from stratascope.store.layout import TABLES, Layout
 from stratascope.study.plan import make_plan
@@ -21,10 +22,11 @@ if config:
     )
 
 try:
-    PLAN = make_plan(Path.cwd(), identify)
+    PLAN = make_plan(Path.cwd(), identify, content_of)
 except StratascopeError as error:
     raise WorkflowError(str(error)) from None
 
 LAYOUT = Layout.of_study()
 CAPTURES = {job.name: job for job in PLAN.captures}
+FEATURES = {job.name: job for job in PLAN.features}
 STATES = {job.name: job for job in PLAN.states}

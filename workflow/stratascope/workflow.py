@@ -12,10 +12,12 @@ from stratascope.errors import StratascopeError
 from stratascope.store.commit import disk_errors, write_json
 from stratascope.store.hashes import recorded, sha256
 from stratascope.store.layout import TABLES, Layout
-from stratascope.study.plan import CaptureJob, Plan, StatesJob
+from stratascope.study.features import FeatureJob
+from stratascope.study.jobs import CaptureJob, StatesJob
+from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
-J = TypeVar("J", CaptureJob, StatesJob)
+J = TypeVar("J", CaptureJob, FeatureJob, StatesJob)
 
 
 def use_this_package() -> None:
@@ -85,6 +87,25 @@ def capture_target(plan: Plan, root: Path, target: Path, say: Callable[[str], No
                 }
                 for item in job.references
             ],
+        },
+    )
+
+
+def features_target(plan: Plan, root: Path, target: Path, say: Callable[[str], None]) -> None:
+    """Extract a job's shards that are not there yet; then write its manifest."""
+    from stratascope.capture.features.job import extract_missing
+
+    job = _job(plan.features, target)
+    folder = root / LAYOUT.features / job.features.folder
+    shards = extract_missing(job, root, folder, say)
+    write_json(
+        root / target,
+        {
+            "dataset": job.features.name,
+            "checkpoint": job.features.checkpoint.name,
+            "digest": job.features.digest,
+            "folder": job.features.folder,
+            "shards": shards,
         },
     )
 

@@ -11,7 +11,7 @@ import transformers
 from stratascope.capture import prompts
 from stratascope.capture.families import heads_of
 from stratascope.capture.loading import Loaded
-from stratascope.study.plan import Run
+from stratascope.study.runs import Run
 
 
 def describe_scenario(run: Run) -> dict[str, object]:

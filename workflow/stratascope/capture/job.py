@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import new_folder
 from stratascope.store.runs import is_reference_set, is_run
-from stratascope.study.plan import ReferenceSet, Run
+from stratascope.study.runs import ReferenceSet, Run
 
 if TYPE_CHECKING:
     from stratascope.capture.loading import Loaded

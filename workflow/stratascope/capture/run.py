@@ -34,7 +34,7 @@ from stratascope.store.hashes import recorded
 from stratascope.store.runs import SOURCES
 from stratascope.store.tensors import DTYPES, TensorFile, TensorSpec, bytes_of
 from stratascope.study.digest import digest
-from stratascope.study.plan import ReferenceSet, Run
+from stratascope.study.runs import ReferenceSet, Run
 from stratascope.study.schema import Message
 from stratascope.study.stages import version
 

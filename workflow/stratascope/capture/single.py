@@ -12,7 +12,8 @@ from stratascope.store.identity import identify
 from stratascope.store.layout import Layout
 from stratascope.store.runs import RunFolder
 from stratascope.study.config import ScenarioFile, check_names, read_scenario, scenario_paths
-from stratascope.study.plan import Run, check_labels, expand, place, reference_sets
+from stratascope.study.plan import place
+from stratascope.study.runs import Run, check_labels, expand, reference_sets
 from stratascope.study.schema import Model
 
 
@@ -33,7 +34,7 @@ def run_files(
         for file in scenario_paths(path, str(path))
     ]
     check_names(files)
-    placed = place(files, {}, root, identify)
+    placed = place(files, (), root, identify)
     runs = [
         (file, run) for file, found in placed for c in found for run in expand(file, c, threads)
     ]

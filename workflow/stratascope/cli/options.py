@@ -29,10 +29,11 @@ FORMAT = click.option(
 
 def plan_of(directory: Path) -> Plan:
     """The plan of the study in ``directory``."""
+    from stratascope.store.datasets import content_of
     from stratascope.store.identity import identify
     from stratascope.study.plan import make_plan
 
-    return make_plan(directory, identify)
+    return make_plan(directory, identify, content_of)
 
 
 def say(line: str) -> None:

@@ -24,6 +24,16 @@ def capture(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+def features(target: Path, directory: Path) -> None:
+    """[workflow] Extract the shards of a dataset that a job still lacks, then write TARGET."""
+    from stratascope.workflow import features_target
+
+    features_target(plan_of(directory), directory, target, say)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
 def states(target: Path, directory: Path) -> None:
     """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
     from stratascope.workflow import states_target

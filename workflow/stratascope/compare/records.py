@@ -13,7 +13,7 @@ from stratascope.report.inputs import read_table
 from stratascope.store.runs import read_json
 from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.config import ScenarioFile, read_scenarios, read_study
-from stratascope.study.plan import expand
+from stratascope.study.runs import expand
 from stratascope.study.schema import Model
 
 

@@ -28,6 +28,8 @@ class Layout:
     runs: Path
     references: Path
     captures: Path = RESULTS / "captures"
+    features: Path = RESULTS / "features"
+    extractions: Path = RESULTS / "extractions"
     states: Path = RESULTS / "states"
     tables: Path = RESULTS / "tables"
     stamps: Path = RESULTS / "stamps"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.runs import is_reference_set, is_run
-from stratascope.study.plan import Plan, reference_sets
+from stratascope.study.plan import Plan
+from stratascope.study.runs import reference_sets
 
 
 def missing(plan: Plan, root: Path) -> list[Path]:

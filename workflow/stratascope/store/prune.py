@@ -20,7 +20,8 @@ from stratascope.store.layout import Layout
 from stratascope.store.needed import STATES_ENDS, files
 from stratascope.store.runs import REFERENCE_FILES, RUN_FILES, read_json
 from stratascope.study.digest import LENGTH
-from stratascope.study.plan import Plan, reference_sets
+from stratascope.study.plan import Plan
+from stratascope.study.runs import reference_sets
 
 # Where a folder waits for its files to be deleted: taken up again if that was interrupted.
 PRUNED = ".pruned-"

@@ -25,17 +25,15 @@ class ScenarioFile:
     shown: str
 
 
-def read_study(root: Path, config: Mapping[str, object] | None = None) -> Study:
-    """The study's config; ``config`` replaces the file, as Snakemake's ``--config`` may."""
+def read_study(root: Path) -> Study:
+    """The study's config."""
     path = root / CONFIG
-    if config is None:
-        if not path.is_file():
-            raise StratascopeError(
-                f"{path}: not there; a study folder holds {CONFIG} (see config/README.md), "
-                "and --directory says where the folder is"
-            )
-        config = read_mapping(path, CONFIG)
-    study = validate(Study, config, CONFIG)
+    if not path.is_file():
+        raise StratascopeError(
+            f"{path}: not there; a study folder holds {CONFIG} (see config/README.md), "
+            "and --directory says where the folder is"
+        )
+    study = validate(Study, read_mapping(path, CONFIG), CONFIG)
     _check_defaults(study.defaults)
     return study
 

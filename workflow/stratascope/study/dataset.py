@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stratascope.study.names import check_name
-from stratascope.study.schema import Dtype, Strict
+from stratascope.study.strict import Dtype, Strict
 
 # `last` and `mean` give one row a text, `all` and `span` one row a token, `span_mean` one a text.
 Pooling = Literal["last", "mean", "all", "span", "span_mean"]
@@ -90,9 +89,3 @@ class StudyDataset(Dataset):
     )
     jobs: int = Field(default=1, ge=1, description="Jobs that share the shards of a checkpoint.")
 
-
-def check_datasets(datasets: dict[str, StudyDataset]) -> dict[str, StudyDataset]:
-    """The datasets, if each name may become a folder's name; raises ``ValueError`` otherwise."""
-    for name in datasets:
-        check_name(name)
-    return datasets

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from stratascope.study.dataset import StudyDataset
 from stratascope.study.names import check_checkpoint_name, check_name
+from stratascope.study.strict import Dtype, Strict
 
 Position = Literal["generation_prompt", "turn_end", "content_mean"]
-Dtype = Literal["float16", "bfloat16", "float32"]
-
-
-class Strict(BaseModel):
-    """Frozen, and with no room for a misspelt key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Message(Strict):
@@ -195,12 +190,22 @@ class Study(Strict):
         default_factory=dict,
         description="Scenario keys (but name and prompt) for every scenario; its own value wins.",
     )
+    datasets: dict[str, StudyDataset] = Field(
+        default_factory=dict, description="Name to labelled texts, whose features are extracted."
+    )
     capture: CaptureJobs = CaptureJobs()
 
     @field_validator("scenarios", mode="before")
     @classmethod
     def _as_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("datasets")
+    @classmethod
+    def _dataset_names(cls, value: dict[str, StudyDataset]) -> dict[str, StudyDataset]:
+        for name in value:
+            check_name(name)
+        return value
 
     @field_validator("checkpoints")
     @classmethod
