@@ -160,6 +160,19 @@ def train_demo(out: Path, seed: int, steps: int | None, threads: int) -> None:
     print_rows(recipe(out, seed=seed, steps=steps, threads=threads, progress=say), "table")
 
 
+@click.command("demo-data")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("scenarios/datasets"), show_default=True
+)
+@click.option("--seed", type=int, default=7, show_default=True)
+def demo_data(out: Path, seed: int) -> None:
+    """Write the embedded study's labelled datasets again, from the demo's own grammar."""
+    from stratascope.demo.datasets import write_datasets
+
+    for path in write_datasets(out, seed):
+        click.echo(str(path))
+
+
 @click.command()
 @click.argument("what", type=click.Choice(["scenario", "config"]))
 def schema(what: str) -> None:
