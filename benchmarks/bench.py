@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -39,6 +40,19 @@ class Bench:
         """The model as Stratascope loads it."""
         model = Model(id="model", dtype="float32", device="cpu")
         return load(Checkpoint("model", model, str(self.model_folder), None, "random"))
+
+    @cached_property
+    def deep_folder(self) -> Path:
+        """A checkpoint folder with random weights and more layers."""
+        folder = self.folder / "deep"
+        random_model.save_model(replace(self.sizes, layers=self.sizes.deep_layers), folder)
+        return folder
+
+    @cached_property
+    def deep(self) -> Loaded:
+        """The deeper model as Stratascope loads it."""
+        model = Model(id="deep", dtype="float32", device="cpu")
+        return load(Checkpoint("deep", model, str(self.deep_folder), None, "random"))
 
     @cached_property
     def eager(self) -> PreTrainedModel:

@@ -24,7 +24,7 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: what was done, by whom, and the seconds of each round."""
+    """One comparison: what was done, by whom, and the seconds (or megabytes) of each round."""
 
     what: str
     ours: str
@@ -34,6 +34,7 @@ class Row:
     reads: Reads = "faster"
     target: str = ""
     note: str = ""
+    unit: Literal["s", "MB"] = "s"
 
     @property
     def ratio(self) -> float:

@@ -18,10 +18,12 @@ from pathlib import Path
 # Before the libraries that read them are imported.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 
+import accelerator
 import all_pairs
 import attention_weights
 import capture_run
 import dvc_many_runs
+import extraction
 import noop
 import one_more_scenario
 import packed_snapshots
@@ -37,6 +39,8 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "packed_snapshots": packed_snapshots.measure,
     "capture_run": capture_run.measure,
     "attention_weights": attention_weights.measure,
+    "extraction": extraction.measure,
+    "accelerator": accelerator.measure,
     "one_more_scenario": one_more_scenario.measure,
     "all_pairs": all_pairs.measure,
     "noop": noop.measure,

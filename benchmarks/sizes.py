@@ -24,6 +24,12 @@ class Sizes:
     message_words: int
     references: int
     attention_words: int
+    # a dataset, read by a model of other depth
+    deep_layers: int
+    texts: int
+    text_tokens: int
+    mixed_tokens: tuple[int, int]
+    memory_texts: int
     # the states of many runs
     runs: int
     run_layers: int
@@ -32,7 +38,7 @@ class Sizes:
 
 
 # A Llama of the size of a 70M model, and the scenario of Activation Lab's example: 20 turns and
-# 5 references.
+# 5 references; datasets are read by one of 12 layers.
 FULL = Sizes(
     rounds=5,
     layers=6,
@@ -47,6 +53,11 @@ FULL = Sizes(
     message_words=14,
     references=5,
     attention_words=512,
+    deep_layers=12,
+    texts=256,
+    text_tokens=64,
+    mixed_tokens=(5, 200),
+    memory_texts=256,
     runs=100,
     run_layers=32,
     run_hidden=1024,
@@ -68,6 +79,11 @@ QUICK = Sizes(
     message_words=6,
     references=2,
     attention_words=24,
+    deep_layers=3,
+    texts=40,
+    text_tokens=8,
+    mixed_tokens=(5, 20),
+    memory_texts=20,
     runs=6,
     run_layers=2,
     run_hidden=256,

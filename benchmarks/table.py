@@ -41,11 +41,12 @@ def render(results: Sequence[Result]) -> str:
 def cells(row: Row) -> list[str]:
     """One line of the table."""
     low, high = row.spread
-    words = "times as fast" if row.reads == "faster" else "times as long"
+    more = "times as long" if row.unit == "s" else "times as much"
+    words = "times as fast" if row.reads == "faster" else more
     return [
         row.what,
-        f"{row.ours}: {_seconds(row.seconds)}",
-        f"{row.other}: {_seconds(row.other_seconds)}",
+        f"{row.ours}: {_amount(row, row.seconds)}",
+        f"{row.other}: {_amount(row, row.other_seconds)}",
         f"{row.ratio:.2f} {words} ({low:.2f} to {high:.2f})",
         row.target,
         str(len(row.seconds)),
@@ -63,6 +64,12 @@ def _preface() -> list[str]:
         f"Machine: {platform.machine()}, {os.cpu_count()} CPU cores, no accelerator used; PyTorch threads: "
         f"{torch.get_num_threads()}. Python {platform.python_version()}, {libraries}.",
     ]
+
+
+def _amount(row: Row, amounts: Sequence[float]) -> str:
+    if row.unit == "MB":
+        return f"{statistics.median(amounts):.0f} MB"
+    return _seconds(amounts)
 
 
 def _seconds(seconds: Sequence[float]) -> str:

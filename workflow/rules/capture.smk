@@ -1,8 +1,9 @@
 # Capture: run the scenarios of one checkpoint and keep its tensors.
 #
 # Needs: the checkpoint's model.
-# Leaves: results/runs/<scenario>@<checkpoint>-<digest>/ and results/references/<checkpoint>-<digest>/,
-# each renamed into place when it is whole, and a manifest that lists them. Only the manifest is
+# Leaves: results/runs/<scenario>@<checkpoint>-<digest>/, the same in results/questions for benchmark
+# questions, and results/references/<checkpoint>-<digest>/, each renamed into place when it is whole,
+# and a manifest that lists them. Only the manifest is
 # declared: Snakemake deletes a failed job's outputs, and a failed scenario must not cost the others.
 
 
@@ -24,6 +25,6 @@ rule capture:
         mem_mb=PLAN.study.capture.memory_mb,
         runtime=PLAN.study.capture.runtime_minutes,
     message:
-        "Capturing {wildcards.job}: runs and references that are not there yet"
+        "Capturing {wildcards.job}: runs, references and answers that are not there yet"
     shell:
         "python -m stratascope capture {output.manifest} 2>&1 | tee {log}"

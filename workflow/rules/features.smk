@@ -1,9 +1,9 @@
 # Features: a dataset's activations on one checkpoint, shard by shard.
 #
-# Needs: the dataset, and the checkpoint's model.
+# Needs: the datasets, and the checkpoint's model, which a job loads once for all of them.
 # Leaves: results/features/<dataset>@<checkpoint>-<digest>/, whose shards are renamed into place one by
-# one, so that a killed job goes on at the last whole one; and a manifest for each job (`jobs: K` deals
-# the shards out to K of them, which may run at the same time on different machines).
+# one, so that a killed job goes on at the last whole one; and results/extractions/<checkpoint>-<digest>.json,
+# the manifest of a job (`jobs: K` deals a dataset's shards out to K jobs, on different machines if you like).
 
 
 rule features:
@@ -18,7 +18,7 @@ rule features:
     threads: PLAN.study.capture.threads
     resources:
         gpu=lambda wildcards: int(
-            FEATURES[wildcards.job].features.checkpoint.model.device != "cpu"
+            FEATURES[wildcards.job].checkpoint.model.device != "cpu"
         ),
         mem_mb=PLAN.study.capture.memory_mb,
         runtime=PLAN.study.capture.runtime_minutes,

@@ -1,6 +1,6 @@
 # Tables: every comparison, in one vectorised job.
 #
-# Needs: the states of all checkpoints.
+# Needs: the states of all checkpoints, and the manifests of capture jobs that asked questions.
 # Leaves: results/tables/*.csv and results/metrics.json, whose names are fixed, and a stamp whose name
 # carries their digest: without Snakemake's records (a fresh clone) the stamp alone tells old from new.
 
@@ -8,6 +8,11 @@
 rule tables:
     input:
         ancient(expand(LAYOUT.states / "{job}.json", job=STATES)),
+        [
+            ancient(LAYOUT.captures / f"{name}.json")
+            for name, job in CAPTURES.items()
+            if job.questions
+        ],
     output:
         tables=report(
             expand(LAYOUT.tables / "{table}.csv", table=TABLES),

@@ -12,6 +12,7 @@ from stratascope.errors import StratascopeError
 from stratascope.store.commit import disk_errors, write_json
 from stratascope.store.hashes import recorded, sha256
 from stratascope.store.layout import TABLES, Layout
+from stratascope.store.questions import QUESTIONS, QuestionFolder
 from stratascope.study.features import FeatureJob
 from stratascope.study.jobs import CaptureJob, StatesJob
 from stratascope.study.plan import Plan
@@ -60,35 +61,39 @@ def forget_killed_process(records: Path) -> None:
 
 
 def capture_target(plan: Plan, root: Path, target: Path, say: Callable[[str], None]) -> None:
-    """Capture the runs and references of a job that are not there yet; then write its manifest."""
+    """Capture what a job asks for and is not there yet; then write its manifest."""
     from stratascope.capture.job import Item, capture_missing
 
     job = _job(plan.captures, target)
     items = [Item(item, root / LAYOUT.references / item.folder) for item in job.references]
     items += [Item(run, root / LAYOUT.runs / run.folder) for run in job.runs]
-    capture_missing(items, say)
-    write_json(
-        root / target,
-        {
-            "checkpoint": job.checkpoint.name,
-            "digest": job.digest,
-            "runs": [
-                {
-                    "run": run.label,
-                    "folder": run.folder,
-                    "sha256": sha256(root / LAYOUT.runs / run.folder / "run.json"),
-                }
-                for run in job.runs
-            ],
-            "references": [
-                {
-                    "folder": item.folder,
-                    "sha256": sha256(root / LAYOUT.references / item.folder / "references.json"),
-                }
-                for item in job.references
-            ],
-        },
-    )
+    items += [Item(asked, root / LAYOUT.questions / asked.folder) for asked in job.questions]
+    capture_missing(items, say, plan.study.limits)
+    write_json(root / target, _left(job, root))
+
+
+def _left(job: CaptureJob, root: Path) -> dict[str, object]:
+    """The manifest of a capture job: what it left, with the hash of what records the rest."""
+
+    def listed(folder: Path, index: str) -> dict[str, str]:
+        return {"folder": folder.name, "sha256": sha256(root / folder / index)}
+
+    left: dict[str, object] = {
+        "checkpoint": job.checkpoint.name,
+        "digest": job.digest,
+        "runs": [
+            {"run": run.label, **listed(LAYOUT.runs / run.folder, "run.json")} for run in job.runs
+        ],
+        "references": [
+            listed(LAYOUT.references / item.folder, "references.json") for item in job.references
+        ],
+    }
+    if job.questions:
+        left["questions"] = [
+            {"run": asked.label, **listed(LAYOUT.questions / asked.folder, QUESTIONS)}
+            for asked in job.questions
+        ]
+    return left
 
 
 def features_target(plan: Plan, root: Path, target: Path, say: Callable[[str], None]) -> None:
@@ -96,16 +101,12 @@ def features_target(plan: Plan, root: Path, target: Path, say: Callable[[str], N
     from stratascope.capture.features.job import extract_missing
 
     job = _job(plan.features, target)
-    folder = root / LAYOUT.features / job.features.folder
-    shards = extract_missing(job, root, folder, say)
     write_json(
         root / target,
         {
-            "dataset": job.features.name,
-            "checkpoint": job.features.checkpoint.name,
-            "digest": job.features.digest,
-            "folder": job.features.folder,
-            "shards": shards,
+            "checkpoint": job.checkpoint.name,
+            "digest": job.digest,
+            "features": extract_missing(job, root, root / LAYOUT.features, say),
         },
     )
 
@@ -133,8 +134,12 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
 
     _start(root, target, f"tables-{plan.tables_digest}")
     states = [root / LAYOUT.states / f"{job.name}.json" for job in plan.states]
+    questions = [
+        _captured(root / LAYOUT.questions / asked.folder, QuestionFolder.open)
+        for asked in plan.questions
+    ]
     with disk_errors(root / LAYOUT.tables):
-        written = write_tables(states, root / LAYOUT.tables)
+        written = write_tables(states, root / LAYOUT.tables, questions)
         write_headline(written, root / LAYOUT.metrics)
     tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
     _stamp(root, target, [*states, *tables, root / LAYOUT.metrics])

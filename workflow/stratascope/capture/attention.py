@@ -59,6 +59,13 @@ def attention_weights(
     return torch.softmax(scores, dim=-1)
 
 
+def _weighted(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The values weighted by ``weights``, (batch, queries, heads, width), in the values' precision."""
+    seen = value[:, :, : weights.shape[-1]]
+    shared = seen.repeat_interleave(weights.shape[1] // seen.shape[1], dim=1)
+    return (weights.to(value.dtype) @ shared).transpose(1, 2)
+
+
 def attention_forward(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -70,11 +77,18 @@ def attention_forward(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA attention; hands the weights over where somebody listens."""
+    """SDPA attention; hands the weights over where somebody listens.
+
+    With a graph that leads there, the output is computed from these weights, not by SDPA.
+    """
     listener: Listener | None = getattr(module, LISTENER, None)
     if listener is not None:
         causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-        listener(attention_weights(query, key, attention_mask, scaling, causal))
+        weights = attention_weights(query, key, attention_mask, scaling, causal)
+        listener(weights)
+        if weights.requires_grad:
+            # Gradients are followed: at these weights there is one only if the output comes from them.
+            return _weighted(weights, value), None
     output: tuple[torch.Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs
     )

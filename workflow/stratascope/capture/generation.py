@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from stratascope.capture.loading import Loaded
+from stratascope.capture.sites import Tap
 from stratascope.errors import StratascopeError
 from stratascope.study.schema import Generation
 
@@ -27,8 +28,8 @@ class Choice:
 class Step:
     """One forward pass: what went in, at which rows, and what came out.
 
-    ``logprob`` belongs to ``argmax``; ``entropy`` is that of the whole next-token distribution, in
-    nats; both before temperature and filters.
+    ``logprob`` belongs to ``argmax``, ``generated_logprob`` to ``generated``; ``entropy`` is that of
+    the whole next-token distribution, in nats; all before temperature and filters.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Step:
     start: int
     input_ids: list[int]
     generated: int
+    generated_logprob: float
     argmax: int
     logprob: float
     entropy: float
@@ -115,6 +117,18 @@ def _likeliest(logprobs: torch.Tensor, count: int) -> list[Choice]:
     return [Choice(i, value) for i, value in pairs if value > -torch.inf]
 
 
+def reads_head(model: PreTrainedModel, taps: Sequence[Tap]) -> bool:
+    """Whether a tap stores what the head gives, so that it must run for every token of the prompt."""
+    heads = (model, model.get_output_embeddings())
+    return any(model.get_submodule(tap.path) in heads for tap in taps)
+
+
+def last_logits(model: PreTrainedModel, count: int) -> dict[str, int]:
+    """What has the head computed for the last ``count`` tokens only, where the model can do that."""
+    keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return {"logits_to_keep": count} if keeps else {}
+
+
 def generate(
     loaded: Loaded,
     prompt: Sequence[int],
@@ -137,8 +151,7 @@ def generate(
     generator = torch.Generator().manual_seed(settings.seed)
     ends = end_tokens(loaded)
     cache = DynamicCache(config=loaded.model.config)
-    keeps = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
-    arguments: dict[str, Any] = {"logits_to_keep": 1} if keeps and not all_logits else {}
+    arguments = {} if all_logits else last_logits(loaded.model, 1)
     ids, start = list(prompt), 0
     for number in range(settings.max_new_tokens):
         with torch.inference_mode():
@@ -151,12 +164,14 @@ def generate(
             logits = _next_logits(output, number)
             logprobs = torch.log_softmax(logits, dim=-1)
             argmax = int(logits.argmax())
+            chosen = choose(logits, settings, generator)
             step = Step(
                 number=number,
                 kind="decode" if number else "prefill",
                 start=start,
                 input_ids=ids,
-                generated=choose(logits, settings, generator),
+                generated=chosen,
+                generated_logprob=float(logprobs[chosen]),
                 argmax=argmax,
                 logprob=float(logprobs[argmax]),
                 entropy=float(torch.special.entr(logprobs.exp()).sum()),

@@ -94,8 +94,8 @@ def language_config(model: nn.Module) -> Any:
     return config.get_text_config(decoder=True) if isinstance(config, PreTrainedConfig) else config
 
 
-def token_rows(tap: Tap, tensor: torch.Tensor, batch: int, config: Any) -> torch.Tensor:
-    """What a tap gave, cut as it says, as (batch, tokens, width).
+def flat_rows(tap: Tap, tensor: torch.Tensor, batch: int) -> torch.Tensor:
+    """What a tap gave of ``batch`` sequences, uncut, as (batch * tokens, width).
 
     Some modules see all tokens of a batch in one row of rows, (batch * tokens, width), and some keep
     heads apart, (batch, tokens, heads, width).
@@ -109,6 +109,15 @@ def token_rows(tap: Tap, tensor: torch.Tensor, batch: int, config: Any) -> torch
         raise StratascopeError(
             f"{tap.names[0]}: module {tap.path!r} gave {shape}, not one row a token; leave it out"
         )
-    rows = tensor if flat else tensor.flatten(2).flatten(0, 1)
+    return tensor if flat else tensor.flatten(2).flatten(0, 1)
+
+
+def token_rows(tap: Tap, tensor: torch.Tensor, batch: int, config: Any) -> torch.Tensor:
+    """What a tap gave, cut as it says, as (batch, tokens, width).
+
+    Raises:
+        StratascopeError: a tensor that has not one row a token.
+    """
+    rows = flat_rows(tap, tensor, batch)
     rows = rows if tap.cut is None else tap.cut(rows, config)
     return rows.unflatten(0, (batch, -1))

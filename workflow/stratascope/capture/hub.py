@@ -28,7 +28,7 @@ def lock_models(root: Path, paths: Sequence[Path] = ()) -> dict[str, str]:
     study's lock is written anew; scenarios' models are added to it. Raises ``StratascopeError`` if
     the hub cannot be asked or does not know a model; the lock file is then left as it was.
     """
-    models = _scenario_models(paths) if paths else _study_models(root)
+    models = _scenario_models(paths, root) if paths else _study_models(root)
     floating = {lock_key(model): model for model in models if _floats(model, root)}
     found = {key: _commit(floating[key]) for key in sorted(floating)}
     lock = (read_lock(root) if paths else {}) | found
@@ -43,9 +43,9 @@ def _study_models(root: Path) -> list[Model]:
     return [*study_models(study).values(), *filter(None, own)]
 
 
-def _scenario_models(paths: Sequence[Path]) -> list[Model]:
+def _scenario_models(paths: Sequence[Path], root: Path) -> list[Model]:
     files = [file for path in paths for file in scenario_paths(path, str(path))]
-    return [m for file in files if (m := read_scenario(file, str(file)).scenario.model)]
+    return [m for file in files if (m := read_scenario(file, str(file), root).scenario.model)]
 
 
 def _floats(model: Model, root: Path) -> bool:

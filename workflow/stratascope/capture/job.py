@@ -1,4 +1,4 @@
-"""One process, one model, many runs: capture what is missing, keep what is there.
+"""One process, one model, many runs and questions: capture what is missing, keep what is there.
 
 Each run is committed by itself, so a killed job resumes where it was, and a scenario that fails
 costs no other. Torch is imported only when something is missing.
@@ -6,7 +6,6 @@ costs no other. Torch is imported only when something is missing.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 import traceback
@@ -17,47 +16,59 @@ from typing import TYPE_CHECKING
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import new_folder
+from stratascope.store.questions import is_question_set
 from stratascope.store.runs import is_reference_set, is_run
+from stratascope.study.questionset import QuestionSet
 from stratascope.study.runs import ReferenceSet, Run
+from stratascope.study.schema import Limits
 
 if TYPE_CHECKING:
     from stratascope.capture.loading import Loaded
 
 Say = Callable[[str], None]
 
-# Left free beside what a job is known to need, for logs, tables and everybody else.
-SPARE_BYTES = 50_000_000
-
 
 @dataclass(frozen=True)
 class Item:
-    """A run or a reference set that is to be captured into ``folder``."""
+    """A run, a reference set or questions to be captured into ``folder``."""
 
-    what: Run | ReferenceSet
+    what: Run | ReferenceSet | QuestionSet
     folder: Path
 
     @property
     def label(self) -> str:
         """What progress and errors call it."""
-        if isinstance(self.what, Run):
-            return self.what.label
-        return f"{len(self.what.references)} references@{self.what.checkpoint.name}"
+        if isinstance(self.what, ReferenceSet):
+            return f"{len(self.what.references)} references@{self.what.checkpoint.name}"
+        return self.what.label
 
     @property
     def done(self) -> bool:
         """Whether it lies there, whole."""
-        return (is_run if isinstance(self.what, Run) else is_reference_set)(self.folder)
+        match self.what:
+            case Run():
+                return is_run(self.folder, gradients=self.what.capture.gradients is not None)
+            case ReferenceSet():
+                return is_reference_set(self.folder)
+            case QuestionSet():
+                return is_question_set(self.folder)
 
 
-def capture_missing(items: Iterable[Item], say: Say) -> None:
+def capture_missing(
+    items: Iterable[Item],
+    say: Say,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+) -> None:
     """Capture every item that is not there yet, checkpoint by checkpoint.
 
-    Raises ``StratascopeError`` at the end, naming each run that failed and why; the others are kept.
+    What has no room in memory or on the disk, or in ``limits``, is refused before its weights are
+    loaded. Raises ``StratascopeError`` at the end, naming each run that failed and why; the others
+    are kept.
     """
     failed: list[str] = []
     pending = [item for item in items if not item.done]
     for group in _by_checkpoint(pending):
-        failed += _capture_group(group, say)
+        failed += _capture_group(group, say, limits)
     if failed:
         raise StratascopeError(
             f"{len(failed)} of {len(pending)} captures failed, the others are kept: {'; '.join(failed)}"
@@ -71,20 +82,24 @@ def _by_checkpoint(items: list[Item]) -> Iterator[list[Item]]:
     yield from groups.values()
 
 
-def _capture_group(items: list[Item], say: Say) -> list[str]:
-    from stratascope.capture.loading import load, set_threads
+def _capture_group(items: list[Item], say: Say, limits: Limits) -> list[str]:
+    from stratascope.capture import budget
+    from stratascope.capture.loading import load, load_tokenizer, set_threads
 
-    checkpoint = items[0].what.checkpoint
+    checkpoint, folder = items[0].what.checkpoint, items[0].folder
     set_threads(items[0].what.threads)
+    tokenizer = load_tokenizer(checkpoint)
+    wanted = [item.what for item in items]
+    budget.check_captures(checkpoint, wanted, folder, tokenizer, limits, say)
     started = time.monotonic()
-    loaded = load(checkpoint)
+    loaded = load(checkpoint, tokenizer)
     say(
         f"{checkpoint.name}: loaded {checkpoint.model.id} on {loaded.device} in "
         f"{time.monotonic() - started:.1f} s"
     )
     sized, failed = _sizes(loaded, items)
-    _check_disk(sized, say)
     started, total = time.monotonic(), sum(sized.values())
+    budget.check_disk(checkpoint.name, total, folder, limits)
     written = 0
     for i, (item, size) in enumerate(sized.items(), start=1):
         problem = _capture_one(loaded, item, f"[{i}/{len(sized)}] {item.label}", say)
@@ -101,48 +116,39 @@ def _capture_group(items: list[Item], say: Say) -> list[str]:
 
 def _sizes(loaded: Loaded, items: list[Item]) -> tuple[dict[Item, int], list[str]]:
     """The bytes that each item will need at most; what cannot run is found before anything does."""
+    from stratascope.capture.questions.asking import question_bytes
     from stratascope.capture.run import plan_bytes, reference_bytes
 
     sized: dict[Item, int] = {}
     failed = []
     for item in items:
         try:
-            if isinstance(item.what, Run):
-                sized[item] = plan_bytes(loaded, item.what)
-            else:
-                sized[item] = reference_bytes(loaded, item.what)
+            match item.what:
+                case Run():
+                    sized[item] = plan_bytes(loaded, item.what)
+                case ReferenceSet():
+                    sized[item] = reference_bytes(loaded, item.what)
+                case QuestionSet():
+                    sized[item] = question_bytes(loaded, item.what)
         except StratascopeError as error:
             failed.append(f"{item.label}: {error}")
     return sized, failed
 
 
-def _check_disk(sized: dict[Item, int], say: Say) -> None:
-    if not sized:
-        return
-    need = sum(sized.values())
-    place = next(p for p in (next(iter(sized)).folder.absolute()).parents if p.exists())
-    free = shutil.disk_usage(place).free
-    say(
-        f"needs up to {_megabytes(need)} of disk for {len(sized)} captures; {_megabytes(free)} free"
-    )
-    if need + SPARE_BYTES > free:
-        raise StratascopeError(
-            f"{place}: not enough disk: {_megabytes(need)} needed, {_megabytes(free)} free; make room, or "
-            "capture less (capture.layers, capture.attention_weights: false, capture.logits: false, "
-            "capture.store_dtype: float16)"
-        )
-
-
 def _capture_one(loaded: Loaded, item: Item, shown: str, say: Say) -> str | None:
     """Capture one item; what went wrong, if anything did."""
+    from stratascope.capture.questions.asking import ask_questions
     from stratascope.capture.run import capture_references, capture_run
 
     try:
         with new_folder(item.folder) as folder:
-            if isinstance(item.what, Run):
-                capture_run(loaded, item.what, folder, _step_progress(shown))
-            else:
-                capture_references(loaded, item.what, folder)
+            match item.what:
+                case Run():
+                    capture_run(loaded, item.what, folder, _step_progress(shown))
+                case ReferenceSet():
+                    capture_references(loaded, item.what, folder)
+                case QuestionSet():
+                    ask_questions(loaded, item.what, folder, _step_progress(shown))
     except StratascopeError as error:
         return f"{item.label}: {error}"
     except Exception as error:  # noqa: BLE001 - our own mistake in one run must not cost the others
@@ -164,7 +170,3 @@ def _step_progress(shown: str) -> Callable[[int, int], None]:
             sys.stderr.flush()
 
     return progress
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -16,6 +16,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,6 +24,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from stratascope.capture.attention import IMPLEMENTATION
+from stratascope.capture.dcp import find_dcp, read_dcp
 from stratascope.capture.families import Family, family_of
 from stratascope.capture.prompts import token_text
 from stratascope.errors import StratascopeError
@@ -210,7 +212,12 @@ def _auto_class(config: PreTrainedConfig) -> tuple[Any, dict[str, Any]]:
     return AutoModelForCausalLM, {}
 
 
-def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer.
+
+    Raises:
+        StratascopeError: files that are missing or damaged.
+    """
     with _naming(checkpoint, "tokenizer", "put tokenizer.json and tokenizer_config.json beside it"):
         return AutoTokenizer.from_pretrained(checkpoint.source, **_source(checkpoint))
 
@@ -226,15 +233,27 @@ def _load_model(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreTrainedM
         arguments["device_map"] = spec.device_map
     if spec.gguf_file is None:
         arguments["config"] = config
+    arguments["output_loading_info"] = True
+    arguments["ignore_mismatched_sizes"] = True  # refused below, by name
+    local = checkpoint.is_local and spec.gguf_file is None
+    distributed = find_dcp(Path(checkpoint.source)) if local else None
     with _naming(checkpoint, "weights", "are its files complete and undamaged?"):
-        model, info = auto.from_pretrained(
-            checkpoint.source,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, by name
-            **arguments,
-        )
+        if distributed is None:
+            model, info = auto.from_pretrained(checkpoint.source, **arguments)
+        else:
+            model, info = _from_dcp(checkpoint, distributed, arguments)
     _refuse_missing(checkpoint, info)
     return model if device is None else model.to(device)
+
+
+def _from_dcp(checkpoint: Checkpoint, folder: Path, arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """The model that config.json describes, with the weights of a distributed checkpoint."""
+    skeleton = load_skeleton(checkpoint)
+    weights = read_dcp(folder, skeleton.state_dict())
+    if (Path(checkpoint.source) / "generation_config.json").is_file():
+        arguments["generation_config"] = GenerationConfig.from_pretrained(checkpoint.source)
+    found: tuple[Any, Any] = type(skeleton).from_pretrained(None, state_dict=weights, **arguments)
+    return found
 
 
 def _refuse_missing(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
@@ -248,17 +267,18 @@ def _refuse_missing(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
         )
 
 
-def load(checkpoint: Checkpoint) -> Loaded:
+def load(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase | None = None) -> Loaded:
     """Load a checkpoint for capture: evaluation mode, no gradients, on its device.
 
     Local folders are read without any use of the network; a hub model is read at its commit.
+    ``tokenizer`` is the checkpoint's own, where somebody has loaded it before.
 
     Raises:
         StratascopeError: missing, damaged or incomplete files, an unsupported model, or a device
             that is not there.
     """
     config = load_config(checkpoint)
-    tokenizer = _load_tokenizer(checkpoint)
+    tokenizer = load_tokenizer(checkpoint) if tokenizer is None else tokenizer
     model = _load_model(checkpoint, config)
     model.eval().requires_grad_(False)
     return Loaded(checkpoint, model, tokenizer)

@@ -19,7 +19,8 @@ from stratascope.capture.describe import (
     describe_scenario,
     describe_tokenizer,
 )
-from stratascope.capture.generation import Step, check_generates, generate
+from stratascope.capture.generation import Step, check_generates, generate, reads_head
+from stratascope.capture.gradients import capture_gradients, check_gradients, gradient_specs
 from stratascope.capture.loading import Loaded
 from stratascope.capture.recorder import record
 from stratascope.capture.sites import (
@@ -31,7 +32,7 @@ from stratascope.capture.sites import (
 from stratascope.capture.snapshots import take_references, take_snapshots
 from stratascope.capture.writer import ActivationWriter
 from stratascope.store.hashes import recorded
-from stratascope.store.runs import SOURCES
+from stratascope.store.runs import GRADIENTS, SOURCES
 from stratascope.store.tensors import DTYPES, TensorFile, TensorSpec, bytes_of
 from stratascope.study.digest import digest
 from stratascope.study.runs import ReferenceSet, Run
@@ -62,7 +63,9 @@ def _prompt(loaded: Loaded, run: Run) -> prompts.Tokens:
 def _taps(loaded: Loaded, run: Run) -> tuple[list[int], list[Tap]]:
     check_generates(loaded)
     layers = resolve_layers(run.capture.layers, loaded.layers)
-    return layers, capture_taps(loaded.model, loaded.family, run.capture, layers)
+    taps = capture_taps(loaded.model, loaded.family, run.capture, layers)
+    check_gradients(loaded, run, taps)
+    return layers, taps
 
 
 def _learn_widths(loaded: Loaded, taps: Sequence[Tap], token: int) -> None:
@@ -112,7 +115,8 @@ def plan_bytes(loaded: Loaded, run: Run) -> int:
     # The JSON files list each token a few times, and each step's tensors and likeliest tokens.
     listed = len(specs) + run.capture.top_k_probs + 8
     text = 200 * (run.generation.max_new_tokens * listed + len(prompt) * (len(run.messages) + 4))
-    return bytes_of(specs) + vectors + text
+    gradients = gradient_specs(run, specs, len(prompt))
+    return bytes_of(specs) + bytes_of(gradients) + vectors + text
 
 
 def reference_bytes(loaded: Loaded, references: ReferenceSet) -> int:
@@ -136,8 +140,9 @@ def _state_bytes(loaded: Loaded, positions: int, layers: Sequence[int], rows: in
 def capture_run(loaded: Loaded, run: Run, folder: Path, progress: Progress | None = None) -> None:
     """Capture ``run`` into the existing, empty ``folder``.
 
-    Leaves ``activations.safetensors``, ``snapshots.safetensors``, ``steps.json`` and ``run.json``
-    (last). After an error the folder holds no activations, and is to be removed.
+    Leaves ``activations.safetensors``, ``gradients.safetensors`` if it is asked for,
+    ``snapshots.safetensors``, ``steps.json`` and ``run.json`` (last). After an error the folder holds
+    no activations or no gradients, and is to be removed.
 
     Raises:
         StratascopeError: layers, modules or an architecture that do not go together, a prompt that
@@ -149,6 +154,7 @@ def capture_run(loaded: Loaded, run: Run, folder: Path, progress: Progress | Non
     with TensorFile(folder / ACTIVATIONS, specs) as file:
         generated, rows = _generate(loaded, run, taps, prompt.ids, file, folder, progress)
         file.finish(rows)
+    gradients = capture_gradients(loaded, run, taps, prompt.ids, generated, folder / GRADIENTS)
     snapshots = take_snapshots(
         loaded, run.messages, layers, run.capture.snapshot_positions, prefix_name
     )
@@ -169,6 +175,7 @@ def capture_run(loaded: Loaded, run: Run, folder: Path, progress: Progress | Non
         "layers": layers,
         "rows": {"prompt": len(prompt.ids), "total": rows},
         "snapshots": snapshots.summary,
+        **({"gradients": gradients} if gradients else {}),
         "files": recorded(folder.iterdir(), folder),
         "env": describe_environment(loaded),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -186,14 +193,12 @@ def _generate(
     progress: Progress | None,
 ) -> tuple[list[int], int]:
     """Generate and record; returns the generated tokens and the rows written."""
-    heads = (loaded.model, loaded.model.get_output_embeddings())
     steps = generate(
         loaded,
         prompt,
         run.generation,
         top_k_probs=run.capture.top_k_probs,
-        # The head of the whole prompt is computed only for a tap that stores it.
-        all_logits=any(loaded.model.get_submodule(tap.path) in heads for tap in taps),
+        all_logits=reads_head(loaded.model, taps),
     )
     dtype = getattr(torch, run.capture.store_dtype)
     generated: list[int] = []

@@ -88,8 +88,10 @@ def layer_name(layer: int) -> str:
     return f"layer_{layer:02d}"
 
 
-def resolve_layers(layers: str | Sequence[int], total: int) -> list[int]:
-    """The wanted layer numbers, ascending.
+def resolve_layers(
+    layers: str | Sequence[int], total: int, key: str = "capture.layers"
+) -> list[int]:
+    """The wanted layer numbers, ascending. ``key`` is where they were asked for.
 
     Raises:
         StratascopeError: a layer that a model of ``total`` layers does not have.
@@ -99,7 +101,7 @@ def resolve_layers(layers: str | Sequence[int], total: int) -> list[int]:
     beyond = [layer for layer in layers if not 0 <= layer < total]
     if beyond:
         raise StratascopeError(
-            f"capture.layers: {beyond[0]} is not a layer of this model, which has layers 0 to "
+            f"{key}: {beyond[0]} is not a layer of this model, which has layers 0 to "
             f"{total - 1}"
         )
     return sorted(set(layers))
@@ -152,13 +154,18 @@ def family_sites(family: Family) -> list[Site]:
     return [site for site in SITES if family.part(site.part) is not None]
 
 
-def _module_tap(model: nn.Module, name: str) -> Tap:
+def module_tap(model: nn.Module, name: str, key: str = "capture.modules") -> Tap:
+    """The tap of a module by its name, or of what goes into it. ``key`` is where it was asked for.
+
+    Raises:
+        StratascopeError: there is no such module.
+    """
     known = [path for path, _ in model.named_modules() if path]
     path = name.removesuffix(INPUT)
     if path not in known:
         near = nearest(path, known)
         hint = f"did you mean {near!r}?" if near else "`stratascope layers` shows their names"
-        raise StratascopeError(f"capture.modules: the model has no module {path!r}; {hint}")
+        raise StratascopeError(f"{key}: the model has no module {path!r}; {hint}")
     where: Where = "output" if path == name else "input"
     return Tap(path, where, (f"module/{name}",), cut=copied)
 
@@ -174,12 +181,45 @@ def capture_taps(
         StratascopeError: sites of an unknown architecture, a switch that selects nothing here, or a
             module that does not exist.
     """
-    modules = [_module_tap(model, name) for name in capture.modules]
+    modules = [module_tap(model, name) for name in capture.modules]
     wanted = [site for site in SITES if getattr(capture, site.switch)]
     if not wanted:
         return modules
     if family is None:
         raise unknown_architecture(model)
+    _check_switches(model, family, wanted)
+    return [*_taps_of(model, family, wanted, layers), *modules]
+
+
+def site_taps(
+    model: nn.Module, family: Family, names: Sequence[str], layers: Sequence[int]
+) -> list[Tap]:
+    """The taps of sites by name: of ``layers``, or of the whole model, in a fixed order.
+
+    Raises:
+        StratascopeError: a site that does not exist, or that this model or none of ``layers`` has.
+    """
+    known = [site.name for site in family_sites(family)]
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"it has {', '.join(known)}"
+            kind = getattr(getattr(model, "config", None), "model_type", "model")
+            raise StratascopeError(f"sites: this {kind} has no site {name!r}; {hint}")
+    taps = _taps_of(model, family, [site for site in SITES if site.name in names], layers)
+    found = {own.rpartition("/")[2] for tap in taps for own in tap.names}
+    for name in names:
+        if name not in found:
+            raise StratascopeError(
+                f"sites: none of the layers {', '.join(map(str, layers))} has {name!r}; leave it out, or "
+                "name other layers"
+            )
+    return taps
+
+
+def _taps_of(
+    model: nn.Module, family: Family, wanted: Sequence[Site], layers: Sequence[int]
+) -> list[Tap]:
     whole = [_tap(family, s, "", s.name, model) for s in wanted if s in MODEL_SITES]
     inner = [
         _tap(family, site, f"{family.layers}.{i}", f"{layer_name(i)}/{site.name}", model)
@@ -187,8 +227,7 @@ def capture_taps(
         for site in wanted
         if site in LAYER_SITES
     ]
-    _check_switches(model, family, wanted)
-    return [*_merged(tap for tap in (*whole, *inner) if tap is not None), *modules]
+    return _merged(tap for tap in (*whole, *inner) if tap is not None)
 
 
 def _check_switches(model: nn.Module, family: Family, wanted: Sequence[Site]) -> None:
@@ -201,12 +240,15 @@ def _check_switches(model: nn.Module, family: Family, wanted: Sequence[Site]) ->
             )
 
 
-def unknown_architecture(model: nn.Module) -> StratascopeError:
-    """The error for a model type without an entry in the table of families."""
+def unknown_architecture(model: nn.Module, remedy: str = "") -> StratascopeError:
+    """The error for a model type without an entry in the table of families.
+
+    ``remedy``: how to name modules by hand there, if not in a scenario.
+    """
     kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
     off = ", ".join(f"{s}: false" for s in dict.fromkeys(site.switch for site in SITES))
     return StratascopeError(
         f"model type {kind!r} has no table of sites (known: {', '.join(sorted(FAMILIES))}); name "
-        f"its modules by hand with `capture: {{modules: [...], {off}}}`. Its modules:\n"
+        f"its modules by hand with {remedy or f'`capture: {{modules: [...], {off}}}`'}. Its modules:\n"
         + module_tree(model, TREE_LINES)
     )

@@ -23,14 +23,30 @@ from stratascope.store.tensors import TensorFile
 QUEUE_LENGTH = 16
 
 
-class _Item(NamedTuple):
-    """A tensor in host memory, with what its finite check needs, once ``ready`` has happened."""
+class HostCopy(NamedTuple):
+    """A tensor as it is stored, in host memory once ``ready`` has happened.
 
-    names: tuple[str, ...]
-    step: int
+    ``limits`` are those of the tensor as the model made it, in its precision.
+    """
+
     stored: torch.Tensor
     limits: torch.Tensor
     ready: torch.cuda.Event | None
+
+    def wait(self) -> None:
+        """Until the copy is there."""
+        if self.ready is not None:
+            self.ready.synchronize()
+
+    def is_finite(self) -> bool:
+        """Whether every stored value is a finite number."""
+        return all(map(math.isfinite, self.limits.to(self.stored.dtype).tolist()))
+
+
+class _Item(NamedTuple):
+    names: tuple[str, ...]
+    step: int
+    copy: HostCopy
 
 
 def numpy_bits(tensor: torch.Tensor) -> NDArray[np.generic]:
@@ -50,23 +66,67 @@ def limits(tensor: torch.Tensor) -> torch.Tensor:
     return torch.stack(torch.aminmax(tensor))
 
 
-def not_finite(where: str, values: torch.Tensor, dtype: torch.dtype, made: str) -> StratascopeError:
+def not_finite(
+    where: str,
+    values: torch.Tensor,
+    dtype: torch.dtype,
+    made: str,
+    *,
+    by_cast: bool = False,
+    key: str = "capture.store_dtype",
+) -> StratascopeError:
     """The error for a tensor that is not finite in ``dtype``.
 
-    ``values`` holds it in the precision the model made it in, or, where that is gone, as stored.
+    ``values`` holds it in the precision the model made it in, or, where that is gone, as stored;
+    then ``by_cast`` says that they were finite before the cast. ``key`` sets the stored precision.
     """
     bad = int((~torch.isfinite(values.to(dtype))).sum())
     finite = values[torch.isfinite(values)].abs().float()
     largest = f"{finite.max().item():g}" if finite.numel() else "none"
     stored = str(dtype).removeprefix("torch.")
-    if bool(torch.isfinite(values).all()):
-        remedy = "use capture.store_dtype: bfloat16 or float32"
+    if by_cast or bool(torch.isfinite(values).all()):
+        remedy = f"use {key}: bfloat16 or float32"
     else:
         remedy = "the model itself computes them: use model.dtype: bfloat16 or float32"
     return StratascopeError(
         f"{where}: {bad} of {values.numel()} values are not finite in {stored} "
         f"(largest finite in the model's {made}: {largest}); {remedy}"
     )
+
+
+class HostCopies:
+    """Casts tensors where they are and copies them to host memory; waits for no device.
+
+    From a GPU they go to pinned memory on a side stream of that GPU. PyTorch keeps pinned memory
+    that has been read for the next copy, so only as much is taken as is under way at one time.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
+
+    def __call__(self, tensor: torch.Tensor) -> HostCopy:
+        """Start the copy of one tensor."""
+        tensor = tensor.detach()
+        if tensor.device.type != "cuda":
+            return HostCopy(tensor.to(self.dtype).cpu(), limits(tensor).cpu(), None)
+        device = tensor.device
+        cast, extremes = tensor.to(self.dtype).contiguous(), limits(tensor)
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side = self._streams[device]
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            stored = torch.empty(cast.shape, dtype=cast.dtype, pin_memory=True)
+            stored.copy_(cast, non_blocking=True)
+            least_most = torch.empty(2, dtype=extremes.dtype, pin_memory=True)
+            least_most.copy_(extremes, non_blocking=True)
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            ready.record(side)
+        # The allocator must not hand this memory out again before the side stream has read it.
+        cast.record_stream(side)
+        extremes.record_stream(side)
+        return HostCopy(stored, least_most, ready)
 
 
 class ActivationWriter:
@@ -79,9 +139,8 @@ class ActivationWriter:
     def __init__(self, file: TensorFile, dtype: torch.dtype, device: torch.device) -> None:
         self.step = 0
         self._file = file
-        self._dtype = dtype
+        self._copies = HostCopies(dtype)
         self._error: BaseException | None = None
-        self._streams: dict[torch.device, torch.cuda.Stream] = {}
         self._queue: queue.Queue[_Item | None] = queue.Queue(QUEUE_LENGTH)
         self._thread: threading.Thread | None = None
         if device.type == "cuda":
@@ -105,14 +164,11 @@ class ActivationWriter:
     def __call__(self, names: tuple[str, ...], tensor: torch.Tensor) -> None:
         """Take one tensor of the current step, from inside the forward pass."""
         self._raise()
-        tensor = tensor.detach()
-        if self._thread is None:
-            if not self._write(self._on_host(names, tensor)):
-                raise self._not_finite(names[0], self.step, tensor)
-        elif tensor.device.type == "cuda":
-            self._queue.put(self._to_host(names, tensor))
-        else:  # A device map may leave some layers on the CPU.
-            self._queue.put(self._on_host(names, tensor))
+        item = _Item(names, self.step, self._copies(tensor))
+        if self._thread is not None:
+            self._queue.put(item)
+        elif not self._write(item):
+            raise self._not_finite(item, tensor.detach())
 
     def drain(self) -> None:
         """Wait until everything taken so far is in the file; raise what went wrong."""
@@ -123,51 +179,26 @@ class ActivationWriter:
         if self._error is not None:
             raise self._error
 
-    def _on_host(self, names: tuple[str, ...], tensor: torch.Tensor) -> _Item:
-        stored = tensor.to(self._dtype).cpu()
-        return _Item(names, self.step, stored, limits(tensor).to(self._dtype).cpu(), None)
-
-    def _to_host(self, names: tuple[str, ...], tensor: torch.Tensor) -> _Item:
-        """Start the copy to pinned memory; nothing here waits for the device."""
-        device = tensor.device
-        cast, extremes = tensor.to(self._dtype).contiguous(), limits(tensor).to(self._dtype)
-        if device not in self._streams:
-            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        side = self._streams[device]
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            stored = torch.empty(cast.shape, dtype=cast.dtype, pin_memory=True)
-            stored.copy_(cast, non_blocking=True)
-            least_most = torch.empty(2, dtype=extremes.dtype, pin_memory=True)
-            least_most.copy_(extremes, non_blocking=True)
-            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            ready.record(side)
-        # The allocator must not hand this memory out again before the side stream has read it.
-        cast.record_stream(side)
-        extremes.record_stream(side)
-        return _Item(names, self.step, stored, least_most, ready)
-
     def _write(self, item: _Item) -> bool:
         """Append a tensor to the file; false, and nothing written, if it is not finite."""
-        if item.ready is not None:
-            item.ready.synchronize()
-        if not all(map(math.isfinite, item.limits.tolist())):
+        item.copy.wait()
+        if not item.copy.is_finite():
             return False
-        bits = numpy_bits(item.stored)
+        bits = numpy_bits(item.copy.stored)
         for name in item.names:
             self._file.append(name, bits)
         return True
 
-    def _not_finite(self, name: str, step: int, values: torch.Tensor) -> StratascopeError:
+    def _not_finite(self, item: _Item, values: torch.Tensor) -> StratascopeError:
         made = str(values.dtype).removeprefix("torch.")
-        return not_finite(f"{name} at step {step}", values, self._dtype, made)
+        return not_finite(f"{item.names[0]} at step {item.step}", values, self._copies.dtype, made)
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
             try:
                 # After an error the queue is only emptied, so that the model never waits for room.
                 if self._error is None and not self._write(item):
-                    self._error = self._not_finite(item.names[0], item.step, item.stored)
+                    self._error = self._not_finite(item, item.copy.stored)
             except (OSError, ValueError, RuntimeError) as error:
                 self._error = error
             finally:

@@ -28,8 +28,8 @@ def run(
 ) -> None:
     """Capture a scenario file, or every scenario in a folder, without a study.
 
-    Runs lie below the scenario's `output.dir` if that is set, else in results/runs. What was
-    captured before is not captured again. Model folders and `output.dir` are relative to
+    Runs lie below the scenario's `output.dir` if that is set, else in results/runs; answered
+    questions in results/questions. What was captured before is not captured again. Model folders and `output.dir` are relative to
     --directory.
 
     \b
@@ -48,11 +48,12 @@ def run(
 @DIRECTORY
 @FORMAT
 def plan(directory: Path, form: str) -> None:
-    """List every run of the study: its label, its digest, and whether it is captured."""
+    """List every run and question set of the study: its digest, and whether it is captured."""
     from stratascope.store.layout import Layout
+    from stratascope.store.questions import is_question_set
     from stratascope.store.runs import is_run
 
-    layout = Layout.of_study()
+    layout, planned = Layout.of_study(), plan_of(directory)
     rows = [
         {
             "run": item.label,
@@ -60,9 +61,25 @@ def plan(directory: Path, form: str) -> None:
             "checkpoint": item.checkpoint.name,
             "digest": item.digest,
             "messages": len(item.messages),
-            "done": is_run(directory / layout.runs / item.folder),
+            "questions": None,
+            "done": is_run(
+                directory / layout.runs / item.folder,
+                gradients=item.capture.gradients is not None,
+            ),
         }
-        for item in plan_of(directory).runs
+        for item in planned.runs
+    ]
+    rows += [
+        {
+            "run": item.label,
+            "scenario": item.scenario.name,
+            "checkpoint": item.checkpoint.name,
+            "digest": item.digest,
+            "messages": None,
+            "questions": len(item.scenario.questions),
+            "done": is_question_set(directory / layout.questions / item.folder),
+        }
+        for item in planned.questions
     ]
     print_rows(rows, form)
 
@@ -174,12 +191,13 @@ def demo_data(out: Path, seed: int) -> None:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["scenario", "config"]))
+@click.argument("what", type=click.Choice(["scenario", "questions", "config"]))
 def schema(what: str) -> None:
-    """Print the JSON Schema of a scenario file or of config.yaml, for editors."""
+    """Print the JSON Schema of a scenario file, of one with questions, or of config.yaml."""
     import json
 
+    from stratascope.study.questions import QuestionScenario
     from stratascope.study.schema import Scenario, Study
 
-    model = Scenario if what == "scenario" else Study
-    click.echo(json.dumps(model.model_json_schema(), indent=2))
+    models = {"scenario": Scenario, "questions": QuestionScenario, "config": Study}
+    click.echo(json.dumps(models[what].model_json_schema(), indent=2))

@@ -19,11 +19,12 @@ Numbers = npt.NDArray[np.float64]
 # dimensions are few: they would crowd the list. A layer's number or a count has no size.
 KINDS = MEASURE, SECONDARY, LAYER, COUNT = "measure", "secondary", "layer", "count"
 _SECONDARY = re.compile(
-    r"(std|median|min)_.*|(mean_)?overlap|(lower|upper)(_centred)?|null|(user|assistant)_mean"
+    r"(std|median|min)_.*|(mean_)?overlap|(lower|upper)(_centred)?|null|chance|majority"
+    r"|(user|assistant)_mean"
 )
 _COUNTS = (
-    "n", "runs", "order", "conversations", "snapshots", "references", "checkpoints", "pairs",
-    "pairs_not_comparable",
+    "n", "correct", "runs", "order", "conversations", "snapshots", "references", "checkpoints",
+    "pairs", "pairs_not_comparable",
 )  # fmt: skip
 # One row a number that differs; see `compare_table`.
 COLUMNS = ("table", "key", "measure", "kind", "a", "b", "change", "spread", "times", "size")

@@ -10,11 +10,15 @@ from typing import Any
 from stratascope.compare.sides import LAYOUT, Side
 from stratascope.errors import StratascopeError
 from stratascope.report.inputs import read_table
+from stratascope.store.questions import QUESTIONS
 from stratascope.store.runs import read_json
 from stratascope.study.checkpoints import Checkpoint
-from stratascope.study.config import ScenarioFile, read_scenarios, read_study
+from stratascope.study.config import AnyFile, QuestionFile, read_scenarios, read_study
 from stratascope.study.runs import expand
 from stratascope.study.schema import Model
+
+# Of a scenario, what its label and its checkpoint say.
+_NAMED = {"name", "model"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Described:
     """A study's config and scenarios as parsed, or why they could not be read."""
 
     config: Mapping[str, Any] | None = None
-    scenarios: tuple[ScenarioFile, ...] = ()
+    scenarios: tuple[AnyFile, ...] = ()
     trouble: str | None = None
 
 
@@ -47,13 +51,17 @@ def read_study_of(side: Side) -> Described:
 
 
 def read_runs(side: Side, described: Described) -> dict[str, Record]:
-    """The side's runs by label; by scenario if the side is a checkpoint.
+    """The side's runs and questions by label; by scenario if the side is a checkpoint.
 
     Older runs may lie beside those in use. A label counts if a table or a scenario has it. Of several runs
     with one label, the one that the scenario describes counts, and of several such the latest.
     """
     found: dict[str, list[Record]] = {}
-    for record in _recorded(side.path(LAYOUT.runs)):
+    recorded = [
+        *_recorded(side.path(LAYOUT.runs), "run.json"),
+        *_recorded(side.path(LAYOUT.questions), QUESTIONS),
+    ]
+    for record in recorded:
         found.setdefault(record.label, []).append(record)
     for record in _manifested(side.path(LAYOUT.captures)):
         found.setdefault(record.label, [record])
@@ -82,8 +90,8 @@ def read_metrics(side: Side) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _recorded(runs: Path) -> Iterator[Record]:
-    for path in sorted(runs.glob("*/run.json")):
+def _recorded(runs: Path, name: str) -> Iterator[Record]:
+    for path in sorted(runs.glob(f"*/{name}")):
         info = read_json(path)
         # Exports and copies of a run may lie beside it, with its run.json, under other names.
         if path.parent.name == f"{info.get('label')}-{info.get('digest')}":
@@ -93,20 +101,26 @@ def _recorded(runs: Path) -> Iterator[Record]:
 def _manifested(captures: Path) -> Iterator[Record]:
     """The runs that manifests name: enough to compare digests where no run.json is kept."""
     for path in sorted(captures.glob("*.json")):
-        for run in read_json(path).get("runs", []):
+        manifest = read_json(path)
+        for run in (*manifest.get("runs", []), *manifest.get("questions", [])):
             yield Record(run["run"], run["folder"].removeprefix(f"{run['run']}-"))
 
 
 def _labels_in_tables(tables: Path) -> set[str] | None:
     frame = read_table(tables / "intra_run_report.csv")
-    return set(frame["run"]) if "run" in frame else None
+    asked = read_table(tables / "question_accuracy.csv")
+    labels = set(asked["scenario"] + "@" + asked["checkpoint"]) if len(asked) else set()
+    return labels | set(frame["run"]) if "run" in frame else None
 
 
-def _definitions(files: Iterable[ScenarioFile]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _definitions(files: Iterable[AnyFile]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What run.json would say of each planned scenario, but for the model."""
     # Only the model's name is missing here, and it is not compared.
     nobody = Checkpoint("any", Model(id="any"), "", None, "")
     for file in files:
+        if isinstance(file, QuestionFile):
+            yield file.scenario.name, file.scenario.model_dump(mode="json", exclude=_NAMED)
+            continue
         for run in expand(file, nobody, threads=1):
             yield (
                 run.scenario,

@@ -14,7 +14,10 @@ from typing import Any
 from stratascope.compare.tables import READ
 from stratascope.errors import StratascopeError
 from stratascope.store.layout import RESULTS, Layout
+from stratascope.store.questions import QUESTIONS
 from stratascope.study.config import CONFIG, SUFFIXES, read_study
+from stratascope.study.questions import questions_file
+from stratascope.study.yamlfile import read_mapping
 
 LAYOUT = Layout.of_study()
 
@@ -54,9 +57,9 @@ def find_revision(word: str, directory: Path) -> Revision | None:
 def copy_revision(revision: Revision, directory: Path, into: Path) -> Path:
     """Copy what is compared of a study at a revision below ``into``; return the study's folder.
 
-    Tables, metrics, manifests, each run's run.json, the config and the scenario files: never
-    activations. Raises ``StratascopeError`` if the revision has no results, or one of the files is
-    in neither DVC's cache nor its remote.
+    Tables, metrics, manifests, what each run and question set says of itself, the config and the
+    scenario files with their questions: never activations. Raises ``StratascopeError`` if the
+    revision has no results, or one of the files is in neither DVC's cache nor its remote.
     """
     below = directory.resolve().relative_to(revision.root.resolve()).as_posix()
     with _opened(revision, directory) as files:
@@ -69,7 +72,9 @@ def copy_revision(revision: Revision, directory: Path, into: Path) -> Path:
             )
         # Which scenario files there are, the config says.
         if (tree.study / CONFIG).is_file():
-            tree.copy_all(_scenario_files(tree))
+            scenarios = _scenario_files(tree)
+            tree.copy_all(scenarios)
+            tree.copy_all(_questions_of(tree, scenarios))
     return tree.study
 
 
@@ -114,12 +119,14 @@ class _Tree:
 def _wanted(tree: _Tree) -> list[str]:
     """What is read of results/ and config/, as paths in the study."""
     runs, captures = LAYOUT.runs.as_posix(), LAYOUT.captures.as_posix()
+    questions = LAYOUT.questions.as_posix()
     return [
         CONFIG,
         LAYOUT.metrics.as_posix(),
         *((LAYOUT.tables / f"{name}.csv").as_posix() for name in READ),
         *(f"{captures}/{name}" for name in tree.names(captures) if name.endswith(".json")),
         *(f"{runs}/{name}/run.json" for name in tree.names(runs)),
+        *(f"{questions}/{name}/{QUESTIONS}" for name in tree.names(questions)),
     ]
 
 
@@ -135,6 +142,17 @@ def _scenario_files(tree: _Tree) -> list[str]:
         for path in (entry, *(f"{entry}/{name}" for name in tree.names(entry)))
         if path.endswith(SUFFIXES)
     ]
+
+
+def _questions_of(tree: _Tree, scenarios: list[str]) -> list[str]:
+    """The files that scenarios keep their questions in."""
+    found = []
+    for path in scenarios:
+        try:
+            found.append(questions_file(read_mapping(tree.study / path)))
+        except StratascopeError:
+            continue  # not there, or no scenario: whoever reads it says so
+    return [path for path in found if path is not None]
 
 
 @contextmanager

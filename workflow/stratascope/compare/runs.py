@@ -10,6 +10,7 @@ from typing import Any
 
 from stratascope.compare.changes import Change, changes, shortened
 from stratascope.compare.records import Described, Record
+from stratascope.study.config import ScenarioFile
 from stratascope.study.digest import LENGTH
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -162,4 +163,5 @@ def _references(described: Described) -> dict[str, Any]:
             item.model_dump(mode="json") for item in file.scenario.reference_states
         ]
         for file in described.scenarios
+        if isinstance(file, ScenarioFile)
     }

@@ -67,6 +67,9 @@ TABLES: dict[str, Compared] = {
         ("run", "reference", "source"),
         averaged=("cosine", "MAE", "overlap", "centred_cosine", "preferred"),
     ),
+    "question_accuracy": Compared(
+        ("scenario", "checkpoint", "group"), intervals={"accuracy": ("lower", "upper")}
+    ),
 }
 BACKGROUNDS = "intra_run_cosines"
 READ = (*TABLES, BACKGROUNDS)
@@ -204,4 +207,5 @@ _NARROW: dict[str, Callable[[pd.DataFrame, str], pd.DataFrame]] = {
     "discrimination": _only_checkpoint,
     "checkpoints": _only_checkpoint,
     "snapshot_reference": _only_runs("run"),
+    "question_accuracy": _only_checkpoint,
 }

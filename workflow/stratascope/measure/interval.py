@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stratascope.measure.bootstrap import LEVEL, numbered, resample_counts
 from stratascope.measure.metrics import FloatArray, IntArray
 
-LEVEL = 0.95
 RESAMPLES = 2000
 
 
@@ -45,8 +45,8 @@ def cluster_mean(values: FloatArray, clusters: Sequence[Hashable], seed: int) ->
     NaN is a missing observation. Every observation counts once, so that a resample's mean is a
     ratio of sums. With each row its own cluster this is the ordinary bootstrap of a mean.
     """
-    sums, counts = _cluster_sums(values, _numbered(clusters))
-    weights = _weights(len(sums), seed)
+    sums, counts = _cluster_sums(values, numbered(clusters))
+    weights = resample_counts(len(sums), RESAMPLES, seed)
     return _interval(
         _ratio(sums.sum(axis=0), counts.sum(axis=0)),
         _ratio(_weigh(weights, sums), _weigh(weights, counts)),
@@ -66,11 +66,11 @@ def cluster_difference(
     A cluster may hold rows of both: it is drawn with all its rows. A resample that leaves one
     group empty has no difference and is left out. ``n`` counts the clusters with an observation.
     """
-    codes = _numbered([*clusters_a, *clusters_b])
+    codes = numbered([*clusters_a, *clusters_b])
     total = int(codes.max(initial=-1)) + 1
     sums_a, counts_a = _cluster_sums(a, codes[: len(a)], total)
     sums_b, counts_b = _cluster_sums(b, codes[len(a) :], total)
-    weights = _weights(total, seed)
+    weights = resample_counts(total, RESAMPLES, seed)
     return _interval(
         _ratio(sums_a.sum(axis=0), counts_a.sum(axis=0))
         - _ratio(sums_b.sum(axis=0), counts_b.sum(axis=0)),
@@ -89,16 +89,11 @@ def stratified_difference(a: FloatArray, b: FloatArray, seed: int) -> Interval:
     estimates, resamples, units = [], [], []
     for values, name in ((a, "a"), (b, "b")):
         sums, counts = _cluster_sums(values, np.arange(len(values)))
-        weights = _weights(len(values), seed_of(seed, name))
+        weights = resample_counts(len(values), RESAMPLES, seed_of(seed, name))
         estimates.append(_ratio(sums.sum(axis=0), counts.sum(axis=0)))
         resamples.append(_ratio(_weigh(weights, sums), _weigh(weights, counts)))
         units.append((counts > 0).sum(axis=0))
     return _interval(estimates[0] - estimates[1], resamples[0] - resamples[1], np.minimum(*units))
-
-
-def _numbered(clusters: Sequence[Hashable]) -> IntArray:
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in clusters], dtype=np.int64)
 
 
 def _cluster_sums(
@@ -111,16 +106,6 @@ def _cluster_sums(
     np.add.at(sums, codes, np.where(there, values, 0.0))
     np.add.at(counts, codes, there)
     return sums, counts
-
-
-def _weights(units: int, seed: int) -> FloatArray:
-    """How often each unit is in each resample: ``(RESAMPLES, units)``, rows sum to ``units``."""
-    if units == 0:
-        return np.zeros((RESAMPLES, 0))
-    draws = np.random.default_rng(seed).integers(0, units, (RESAMPLES, units))
-    draws += np.arange(RESAMPLES)[:, None] * units
-    counts = np.bincount(draws.ravel(), minlength=RESAMPLES * units)
-    return counts.reshape(RESAMPLES, units).astype(np.float64)
 
 
 def _weigh(weights: FloatArray, data: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from stratascope.report.tables import Written
 from stratascope.store.commit import new_file
+from stratascope.study.questions import ALL_GROUPS
 
 SOURCE = "hidden_out"
 _MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
@@ -31,11 +32,14 @@ def headline(written: Written) -> dict[str, Any]:
     ``intra_run`` holds, for each source, the mean over layers of the mean over runs;
     ``best_discriminating_layer`` the layer of ``hidden_out`` whose centred discrimination exceeds
     its null most, at the first position (where there is no null, the largest);
-    ``user_minus_assistant`` the centred difference for each reference, from ``hidden_out``.
+    ``user_minus_assistant`` the centred difference for each reference, from ``hidden_out``;
+    ``questions``, where there are any, the accuracy on each question scenario.
     """
+    answered = _questions(written.frames["question_accuracy"])
     return {
         "counts": dict(written.counts),
-        "checkpoints": {
+        "checkpoints": answered
+        | {
             name: {
                 **counts,
                 "intra_run": _intra_run(_of(written, "checkpoints", checkpoint=name)),
@@ -45,6 +49,7 @@ def headline(written: Written) -> dict[str, Any]:
                 "user_minus_assistant": _roles(
                     _of(written, "role_averages", scope="checkpoint", name=name, source=SOURCE)
                 ),
+                **answered.get(name, {}),
             }
             for name, counts in written.checkpoint_counts.items()
         },
@@ -90,6 +95,16 @@ def _roles(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
         }
         for _, row in rows.iterrows()
     }
+
+
+def _questions(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each checkpoint that answered questions: ``questions``, and in it the scenarios."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for _, row in rows[rows["group"] == ALL_GROUPS].iterrows():
+        numbers = {name: row[name] for name in ("accuracy", "lower", "upper", "chance", "n")}
+        scenarios = found.setdefault(str(row["checkpoint"]), {"questions": {}})["questions"]
+        scenarios[str(row["scenario"])] = numbers
+    return found
 
 
 def _rounded(value: Any) -> Any:

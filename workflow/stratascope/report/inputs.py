@@ -24,11 +24,15 @@ TABLES = (
     "role_averages",
     "discrimination",
     "checkpoints",
+    "questions",
+    "question_accuracy",
 )
 # Columns whose values are names: a run called "1e3" must stay "1e3".
 TEXT_COLUMNS = (
     "run", "run_a", "run_b", "pair", "name", "checkpoint", "reference", "position", "source",
     "generated_a", "generated_b", "state", "scope", "role",
+    "scenario", "id", "group", "history", "question", "answer", "generated", "prediction", "grade",
+    "choice_logprobs", "choice_logprobs_per_token",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def export_run(
     ``form`` is ``npz`` or ``pt``. ``layout`` ``steps`` is seed-style: ``tensors/step_NNN``,
     ``conversation_snapshots/`` and ``references/`` beside run.json and steps.json, each tensor with a
     leading batch axis of 1. ``one-file`` is ``activations.npz|pt`` with the whole sequence.
+    Gradients, where the run has them, are ``gradients.npz|pt`` with the whole sequence in either.
     ``references`` is the folder of a reference set to add in ``steps`` layout.
     Raises ``StratascopeError`` if ``out`` exists.
     """
@@ -39,8 +40,10 @@ def export_run(
             if references is not None:
                 _export_references(references, folder / "references", form)
         else:
-            _save(folder / f"activations.{form}", _whole(run, form), form)
+            _save(folder / f"activations.{form}", _whole(run.activations, form), form)
             shutil.copyfile(run.path / "run.json", folder / "run.json")
+        if run.gradients is not None:
+            _save(folder / f"gradients.{form}", _whole(run.gradients, form), form)
     return sorted(p for p in out.rglob("*") if p.is_file())
 
 
@@ -72,9 +75,8 @@ def _step(run: RunFolder, step: dict[str, Any], form: str) -> Arrays:
     return arrays
 
 
-def _whole(run: RunFolder, form: str) -> Arrays:
-    names = run.activations.entries
-    return {name: _read(run.activations, name, slice(None), form)[None] for name in names}
+def _whole(reader: TensorReader, form: str) -> Arrays:
+    return {name: _read(reader, name, slice(None), form)[None] for name in reader.entries}
 
 
 def _export_snapshots(run: RunFolder, folder: Path, form: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from stratascope.errors import StratascopeError
@@ -14,8 +15,10 @@ from stratascope.store.hashes import sha256
 # Config, tokenizer, chat template, weights, and code that trust_remote_code would run.
 SUFFIXES = {
     ".json", ".jinja", ".model", ".txt", ".tiktoken", ".spm", ".bpe",
-    ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".py",
+    ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".py", ".distcp",
 }  # fmt: skip
+# What torch.distributed.checkpoint calls its table of contents.
+DCP_METADATA = ".metadata"
 # Left beside the weights by training; a model computes the same without them.
 IGNORED = {
     "trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth",
@@ -32,18 +35,29 @@ def cache_file() -> Path:
 def identify(folder: Path) -> str:
     """SHA-256 over names and contents of the model's files, sub-folders included.
 
-    A file's hash is remembered by its path, size, times and inode, so that only the first plan
-    reads the weights. Raises ``StratascopeError`` if a file cannot be read or none is there.
+    A file's hash is remembered, so that only the first plan reads the weights. Raises
+    ``StratascopeError`` if a file cannot be read or none is there.
     """
     files = sorted(p for p in folder.rglob("*") if _counts(p, folder))
     if not files:
         raise StratascopeError(
             f"{folder}: holds no model files; expected config.json, a tokenizer and weights"
         )
-    cache = _read_cache()
     total = hashlib.sha256()
+    for path, value in zip(files, hashes_of(files), strict=True):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{value}\n".encode())
+    return total.hexdigest()
+
+
+def hashes_of(paths: Iterable[Path]) -> list[str]:
+    """The SHA-256 of each file, remembered by its path, size, times and inode.
+
+    Raises ``StratascopeError`` if a file cannot be read.
+    """
+    cache = _read_cache()
+    found = []
     learnt = False
-    for path in files:
+    for path in paths:
         try:
             stat = path.stat()
             key = f"{path}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
@@ -52,15 +66,19 @@ def identify(folder: Path) -> str:
                 learnt = True
         except OSError as error:
             raise StratascopeError(f"{path}: cannot be read: {error.strerror}") from error
-        total.update(f"{path.relative_to(folder).as_posix()}\0{cache[key]}\n".encode())
+        found.append(cache[key])
     if learnt:
         _write_cache(cache)
-    return total.hexdigest()
+    return found
 
 
 def _counts(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix in SUFFIXES and path.name not in IGNORED and not hidden and path.is_file()
+    *above, name = path.relative_to(folder).parts
+    if any(part.startswith(".") for part in above) or not path.is_file():
+        return False
+    if name.startswith("."):
+        return name == DCP_METADATA
+    return path.suffix in SUFFIXES and name not in IGNORED
 
 
 def _read_cache() -> dict[str, str]:

@@ -21,6 +21,7 @@ def describe(run: RunFolder) -> str:
         f"snapshots   {len(snapshots['messages'])} messages, {snapshots['method']}: "
         f"{', '.join(snapshots['positions'])}",
         f"tensors     {len(run.activations.entries)} in {size / 1e6:.1f} MB",
+        *_gradients(run),
         f"captured    {info['created_at']} with torch {info['env']['torch']} on {info['env']['device']}",
         f"generated   {info['generated_text']!r}",
     ]
@@ -40,6 +41,17 @@ def step_rows(run: RunFolder) -> list[dict[str, Any]]:
             "entropy": step["entropy"],
         }
         for step in run.steps
+    ]
+
+
+def _gradients(run: RunFolder) -> list[str]:
+    if run.gradients is None:
+        return []
+    asked = run.info["gradients"]
+    what = "what was generated" if asked["token"] is None else f"{asked['token']!r} next"
+    return [
+        f"gradients   of the log-probability of {what}, {asked['value']:.4f}: "
+        f"{len(run.gradients.entries)} tensors, {asked['rows']} rows"
     ]
 
 

@@ -18,6 +18,8 @@ TABLES = (
     "role_averages",
     "discrimination",
     "checkpoints",
+    "questions",
+    "question_accuracy",
 )
 
 
@@ -30,6 +32,7 @@ class Layout:
     captures: Path = RESULTS / "captures"
     features: Path = RESULTS / "features"
     extractions: Path = RESULTS / "extractions"
+    questions: Path = RESULTS / "questions"
     states: Path = RESULTS / "states"
     tables: Path = RESULTS / "tables"
     stamps: Path = RESULTS / "stamps"

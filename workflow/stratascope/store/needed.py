@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stratascope.store.layout import TABLES, Layout
+from stratascope.store.questions import is_question_set
 from stratascope.store.runs import is_reference_set, is_run
 from stratascope.study.plan import Plan
 from stratascope.study.runs import reference_sets
@@ -13,15 +14,17 @@ from stratascope.study.runs import reference_sets
 def missing(plan: Plan, root: Path) -> list[Path]:
     """Every artifact of the plan that is not below ``root``, in the order in which it is made.
 
-    Runs and reference sets count as there when they are whole; what their files hold, ``verify``
+    Runs, reference sets and questions count as there when they are whole; what their files hold, ``verify``
     checks.
     """
     layout = Layout.of_study()
-    runs = [layout.runs / run.folder for run in plan.runs]
+    runs = {layout.runs / run.folder: run.capture.gradients is not None for run in plan.runs}
     references = [layout.references / item.folder for item in reference_sets(plan.runs)]
+    questions = [layout.questions / item.folder for item in plan.questions]
     return [
-        *(path for path in runs if not is_run(root / path)),
+        *(path for path, asks in runs.items() if not is_run(root / path, gradients=asks)),
         *(path for path in references if not is_reference_set(root / path)),
+        *(path for path in questions if not is_question_set(root / path)),
         *(path for path in files(plan) if not (root / path).is_file()),
     ]
 

@@ -18,7 +18,8 @@ from stratascope.errors import StratascopeError
 from stratascope.store.commit import PARTIAL, disk_errors
 from stratascope.store.layout import Layout
 from stratascope.store.needed import STATES_ENDS, files
-from stratascope.store.runs import REFERENCE_FILES, RUN_FILES, read_json
+from stratascope.store.questions import QUESTION_FILES
+from stratascope.store.runs import GRADIENTS, REFERENCE_FILES, RUN_FILES, read_json
 from stratascope.study.digest import LENGTH
 from stratascope.study.plan import Plan
 from stratascope.study.runs import reference_sets
@@ -51,6 +52,7 @@ def leftovers(plan: Plan, root: Path) -> list[Leftover]:
     layout = Layout.of_study()
     used = {layout.runs / run.folder for run in plan.runs}
     used |= {layout.references / item.folder for item in reference_sets(plan.runs)}
+    used |= {layout.questions / item.folder for item in plan.questions}
     used |= set(files(plan))
     return [
         Leftover(path, _size(root / path), _why_left(root / path, kind))
@@ -88,6 +90,7 @@ def _kinds(layout: Layout) -> dict[Path, Check]:
     return {
         layout.runs: _is_run,
         layout.references: _is_reference_set,
+        layout.questions: _is_question_set,
         layout.captures: _is_manifest,
         layout.states: _is_states,
         layout.stamps: _is_stamp,
@@ -110,11 +113,18 @@ def _why_left(path: Path, check: Check) -> str:
 
 
 def _is_run(path: Path, name: str, digest: str) -> bool:
-    return _holds(path, RUN_FILES) and _says(path / "run.json", label=name, digest=digest)
+    whole = _holds(path, RUN_FILES) or _holds(path, (*RUN_FILES, GRADIENTS))
+    return whole and _says(path / "run.json", label=name, digest=digest)
 
 
 def _is_reference_set(path: Path, name: str, digest: str) -> bool:
     return _holds(path, REFERENCE_FILES) and _says(path / "references.json", digest=digest)
+
+
+def _is_question_set(path: Path, name: str, digest: str) -> bool:
+    shards = [file.name for file in path.glob("features-*.safetensors")]
+    whole = _holds(path, (*QUESTION_FILES, *shards))
+    return whole and _says(path / QUESTION_FILES[0], label=name, digest=digest)
 
 
 def _is_manifest(path: Path, name: str, digest: str) -> bool:

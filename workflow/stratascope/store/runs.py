@@ -14,15 +14,21 @@ from stratascope.errors import StratascopeError
 from stratascope.store.tensorread import TensorReader
 
 RUN_FILES = ("run.json", "steps.json", "activations.safetensors", "snapshots.safetensors")
+# In the folder of a run that asks for gradients.
+GRADIENTS = "gradients.safetensors"
 REFERENCE_FILES = ("references.json", "references.safetensors")
 
 # Seed 003's residual-stream sources: the stream into and out of a block, and the two contributions.
 SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a whole run lies there. Folders are renamed into place, so whole means present."""
-    return all((folder / name).is_file() for name in RUN_FILES)
+def is_run(folder: Path, *, gradients: bool = False) -> bool:
+    """Whether a whole run lies there. Folders are renamed into place, so whole means present.
+
+    ``gradients``: whether it asks for those, too.
+    """
+    names = (*RUN_FILES, GRADIENTS) if gradients else RUN_FILES
+    return all((folder / name).is_file() for name in names)
 
 
 def is_reference_set(folder: Path) -> bool:
@@ -69,6 +75,12 @@ class RunFolder:
     def snapshots(self) -> TensorReader:
         """The states after each message."""
         return TensorReader.open(self.path / "snapshots.safetensors")
+
+    @cached_property
+    def gradients(self) -> TensorReader | None:
+        """The gradients at captured tensors, a row a token from the first on; none if not asked for."""
+        asked = "gradients" in self.info
+        return TensorReader.open(self.path / GRADIENTS) if asked else None
 
     @property
     def layers(self) -> list[int]:

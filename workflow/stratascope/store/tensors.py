@@ -86,7 +86,7 @@ def _write(descriptor: int, data: NDArray[np.generic], offset: int) -> None:
 
 
 class TensorFile:
-    """A safetensors file that grows by rows, one row a token, up to the shapes of ``specs``.
+    """A safetensors file that is written by rows, one row a token, up to the shapes of ``specs``.
 
     Use it as a context manager: leaving it through an exception removes the file.
     """
@@ -142,6 +142,21 @@ class TensorFile:
         else:
             _write(self._descriptor, rows, self._offsets[name] + start * fixed * item)
         self.rows[name] = start + count
+
+    def write(self, name: str, start: int, rows: NDArray[np.generic]) -> None:
+        """Write rows of the (rows, width) tensor ``name`` at row ``start``, each row once.
+
+        Raises:
+            ValueError: rows that do not fit the tensor's spec.
+        """
+        spec = self.specs[name]
+        item = ITEM_BYTES[spec.dtype]
+        total, width = spec.shape
+        fits = rows.ndim == 2 and rows.shape[1] == width and rows.dtype.itemsize == item
+        if not fits or not 0 <= start <= total - len(rows):
+            raise ValueError(f"{name}: {rows.dtype}{rows.shape} at row {start} of {spec.shape}")
+        _write(self._descriptor, rows, self._offsets[name] + start * width * item)
+        self.rows[name] += len(rows)
 
     def _append_square(self, name: str, rows: NDArray[np.generic], start: int) -> None:
         heads, count, columns = rows.shape

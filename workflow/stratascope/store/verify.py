@@ -1,9 +1,10 @@
 """Every artifact below results against the hashes that were recorded when it was made.
 
 Who records whom: a run's ``run.json`` its other files, a capture's manifest every ``run.json`` (and
-the same for reference sets), a states index its tensors, the tables' stamp the indices, tables and
-metrics, the report's stamp the report. Manifests and stamps hold nothing but names and hashes, so a
-flipped bit in one of them disagrees with its own name, its layout or the files that it names.
+the same for reference sets and questions), a states index its tensors, the tables' stamp the
+indices, tables and metrics, the report's stamp the report. Manifests and stamps hold nothing but
+names and hashes, so a flipped bit in one of them disagrees with its own name, its layout or the files
+that it names.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from stratascope.errors import StratascopeError
 from stratascope.store.hashes import sha256
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.needed import STATES_ENDS
+from stratascope.store.questions import QUESTION_FILES
 from stratascope.store.runs import REFERENCE_FILES, RUN_FILES, read_json
 
 DAMAGED, MISSING, UNRECORDED = "damaged", "missing", "no recorded hash"
@@ -82,7 +84,7 @@ def _records(root: Path, found: list[Finding]) -> Iterator[Record]:
     layout = Layout.of_study()
     for path in _listed(root, layout.captures, "*.json"):
         yield from _manifest(root, path, layout, found)
-    for folder, names in ((layout.runs, RUN_FILES), (layout.references, REFERENCE_FILES)):
+    for folder, names in _captured(layout).values():
         for path in _listed(root, folder, "*"):
             yield from _folder(root, path, names, found)
     for path in _listed(root, layout.states, "*.json"):
@@ -96,6 +98,15 @@ def _records(root: Path, found: list[Finding]) -> Iterator[Record]:
         found += _stamp_lacks(path, hashes, layout)
 
 
+def _captured(layout: Layout) -> dict[str, tuple[Path, tuple[str, ...]]]:
+    """What a manifest lists: for each key the folder, and in it the files; the first records them."""
+    return {
+        "runs": (layout.runs, RUN_FILES),
+        "references": (layout.references, REFERENCE_FILES),
+        "questions": (layout.questions, QUESTION_FILES),
+    }
+
+
 def _manifest(root: Path, path: Path, layout: Layout, found: list[Finding]) -> Iterator[Record]:
     content = _read(root, path, found)
     if not content:
@@ -103,17 +114,16 @@ def _manifest(root: Path, path: Path, layout: Layout, found: list[Finding]) -> I
     if not _as_written(path, content):
         found.append(Finding(path, DAMAGED, "not the manifest of a capture job"))
         return
-    for key, below in (("runs", layout.runs), ("references", layout.references)):
-        index = RUN_FILES[0] if key == "runs" else REFERENCE_FILES[0]
-        for item in content[key]:
-            yield Record(below / item["folder"] / index, path, item.get("sha256"))
+    for key, (below, names) in _captured(layout).items():
+        for item in content.get(key, []):
+            yield Record(below / item["folder"] / names[0], path, item.get("sha256"))
 
 
 def _as_written(path: Path, content: dict[str, Any]) -> bool:
     """Whether a manifest has its keys and agrees with its name and with itself."""
-    if set(content) != {"checkpoint", "digest", "runs", "references"}:
+    if set(content) - {"questions"} != {"checkpoint", "digest", "runs", "references"}:
         return False
-    runs, references = content["runs"], content["references"]
+    runs, references = [*content["runs"], *content.get("questions", [])], content["references"]
     if not all(isinstance(item, dict) for item in [*runs, *references]):
         return False
     return (

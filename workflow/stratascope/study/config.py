@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stratascope.errors import StratascopeError
 from stratascope.study.names import nearest
+from stratascope.study.questions import QuestionScenario, read_questions
 from stratascope.study.schema import Scenario, Study
 from stratascope.study.validate import validate
 from stratascope.study.yamlfile import read_mapping
@@ -15,6 +16,8 @@ from stratascope.study.yamlfile import read_mapping
 CONFIG = "config/config.yaml"
 SUFFIXES = (".yaml", ".yml")
 DEFAULT_KEYS = ("model", "generation", "capture", "output", "reference_states")
+# What questions have in common with conversations.
+QUESTION_DEFAULTS = ("model", "generation")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,17 @@ class ScenarioFile:
 
     scenario: Scenario
     shown: str
+
+
+@dataclass(frozen=True)
+class QuestionFile:
+    """Benchmark questions and the file they were read from."""
+
+    scenario: QuestionScenario
+    shown: str
+
+
+AnyFile = ScenarioFile | QuestionFile
 
 
 def read_study(root: Path) -> Study:
@@ -60,11 +74,12 @@ def _check_defaults(defaults: Mapping[str, object]) -> None:
     )
 
 
-def read_scenarios(root: Path, study: Study) -> list[ScenarioFile]:
+def read_scenarios(root: Path, study: Study) -> list[AnyFile]:
     """Every scenario of the study, sorted by name; two with one name are an error."""
     files = [path for entry in study.scenarios for path in scenario_paths(root / entry, entry)]
     found = [
-        read_scenario(path, _shown(path, root), study.defaults) for path in dict.fromkeys(files)
+        read_scenario(path, _shown(path, root), root, study.defaults)
+        for path in dict.fromkeys(files)
     ]
     check_names(found)
     return sorted(found, key=lambda item: item.scenario.name)
@@ -83,18 +98,31 @@ def scenario_paths(path: Path, shown: str) -> list[Path]:
 
 
 def read_scenario(
-    path: Path, shown: str, defaults: Mapping[str, object] | None = None
-) -> ScenarioFile:
-    """One scenario file; ``defaults`` fill in what it does not say."""
+    path: Path, shown: str, root: Path, defaults: Mapping[str, object] | None = None
+) -> AnyFile:
+    """One scenario file: with ``questions`` benchmark questions, otherwise a conversation.
+
+    ``defaults`` fill in what it does not say. Files that it names are relative to ``root``.
+    """
     data = read_mapping(path, shown)
-    merged = _merge(defaults or {}, data)
+    asks = "questions" in data
+    if asks and "prompt" in data:
+        raise StratascopeError(
+            f"{shown}: has both `prompt` and `questions`; a scenario is a conversation or questions: "
+            "make it two files"
+        )
+    under = {k: v for k, v in (defaults or {}).items() if not asks or k in QUESTION_DEFAULTS}
+    merged = _merge(under, data)
     if "model" not in data:
         # The study's defaults may say how to load a model; which one, the checkpoints say.
         merged.pop("model", None)
+    if asks:
+        read_in = read_questions(merged, root, shown)
+        return QuestionFile(validate(QuestionScenario, read_in, shown), shown)
     return ScenarioFile(validate(Scenario, merged, shown), shown)
 
 
-def check_names(files: list[ScenarioFile]) -> None:
+def check_names(files: Sequence[AnyFile]) -> None:
     """Refuse two scenarios with one name: their runs would be confused."""
     seen: dict[str, str] = {}
     for file in files:

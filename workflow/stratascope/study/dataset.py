@@ -81,9 +81,36 @@ class Dataset(Strict):
         return self.position not in ("all", "span")
 
 
+class Probes(Strict):
+    """Linear probes of a dataset's labels, a probe for each label, site and layer."""
+
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="Which labels; by default all of the dataset's."
+    )
+    folds: int = Field(default=5, ge=2, description="Folds of the cross-validation.")
+    bootstrap: int = Field(default=1000, ge=0, description="Draws for the intervals.")
+    permutations: int = Field(default=20, ge=0, description="Draws of the shuffled-label null.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of folds, draws and control tasks.")
+
+
+class Similarity(Strict):
+    """How alike layers and checkpoints represent a dataset's texts."""
+
+    measures: Annotated[tuple[str, ...], Field(min_length=1)] = ("linear_cka_debiased",)
+    permutations: int = Field(default=100, ge=0, description="Draws of the permutation null.")
+    bootstrap: int = Field(default=200, ge=0, description="Draws for the intervals.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of the draws.")
+
+
 class StudyDataset(Dataset):
     """A dataset of a study."""
 
+    probes: Probes | Literal[False] = Field(
+        default=Probes(), description="How its labels are probed; `false` leaves it."
+    )
+    similarity: Similarity | Literal[False] = Field(
+        default=Similarity(), description="How its features are compared; `false` leaves it."
+    )
     checkpoints: tuple[str, ...] | None = Field(
         default=None, description="Names of checkpoints; by default all of the study's."
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from stratascope.errors import StratascopeError
 from stratascope.study.checkpoints import Checkpoint
-from stratascope.study.dataset import Dataset
+from stratascope.study.dataset import Dataset, StudyDataset
 from stratascope.study.digest import digest
 from stratascope.study.names import nearest
 from stratascope.study.schema import Study
@@ -17,8 +17,8 @@ from stratascope.study.stages import version
 
 ContentOf = Callable[[Dataset, Path], str]
 
-# What says where the texts are, or who computes which of them, and not what comes out.
-_NOT_CONTENT = {"data", "revision", "checkpoints", "jobs"}
+# What says where the texts are, who computes which of them, or what follows, and not what comes out.
+_NOT_CONTENT = {"data", "revision", "checkpoints", "jobs", "probes", "similarity"}
 
 
 @dataclass(frozen=True)
@@ -56,24 +56,44 @@ class FeatureSet:
 
 
 @dataclass(frozen=True)
-class FeatureJob:
-    """The shards of a feature set that one process extracts: part ``part`` (from 0) of ``parts``."""
+class Part:
+    """The shards of a feature set that one job extracts: the ``number``-th (from 1) of ``of`` ranges."""
 
     features: FeatureSet
-    part: int
-    parts: int
+    number: int
+    of: int
+
+
+@dataclass(frozen=True)
+class FeatureJob:
+    """What one process extracts with one loaded model: parts of feature sets of one checkpoint."""
+
+    checkpoint: Checkpoint
+    number: int
+    of: int
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """The hash of what the job extracts."""
+        return digest(
+            {
+                "stage": ["features", version("features")],
+                "parts": [[part.features.folder, part.number, part.of] for part in self.parts],
+            }
+        )
 
     @property
     def name(self) -> str:
         """Its manifest in results/extractions, without ``.json``."""
-        part = f".{self.part + 1}of{self.parts}" if self.parts > 1 else ""
-        return f"{self.features.label}{part}-{self.features.digest}"
+        part = f".{self.number}of{self.of}" if self.of > 1 else ""
+        return f"{self.checkpoint.name}{part}-{self.digest}"
 
 
 def feature_jobs(
     study: Study, checkpoints: Iterable[Checkpoint], root: Path, content_of: ContentOf
 ) -> tuple[FeatureJob, ...]:
-    """Every job of the study's datasets, in the order of the config.
+    """Every job of the study's datasets: one for each checkpoint, or as many as a dataset asks for.
 
     ``content_of`` returns the hash of a dataset's files.
 
@@ -81,7 +101,7 @@ def feature_jobs(
         StratascopeError: a checkpoint that the study does not list, or files that are not there.
     """
     by_name = {checkpoint.name: checkpoint for checkpoint in checkpoints}
-    jobs = []
+    sets: dict[str, list[FeatureSet]] = {name: [] for name in by_name}
     for name, dataset in study.datasets.items():
         content = content_of(dataset, root)
         for wanted in dataset.checkpoints or by_name:
@@ -91,6 +111,15 @@ def feature_jobs(
                 raise StratascopeError(
                     f"config/config.yaml: datasets.{name}.checkpoints: no checkpoint {wanted!r}; {remedy}"
                 )
-            features = FeatureSet(name, dataset, content, by_name[wanted], study.capture.threads)
-            jobs += [FeatureJob(features, part, dataset.jobs) for part in range(dataset.jobs)]
-    return tuple(jobs)
+            sets[wanted].append(
+                FeatureSet(name, dataset, content, by_name[wanted], study.capture.threads)
+            )
+    return tuple(job for name in by_name for job in _jobs_of(by_name[name], sets[name]))
+
+
+def _jobs_of(checkpoint: Checkpoint, sets: list[FeatureSet]) -> Iterator[FeatureJob]:
+    shared = {item: item.dataset.jobs for item in sets if isinstance(item.dataset, StudyDataset)}
+    most = max(shared.values(), default=0)
+    for number in range(1, most + 1):
+        parts = tuple(Part(item, number, of) for item, of in shared.items() if number <= of)
+        yield FeatureJob(checkpoint, number, most, parts)

@@ -8,30 +8,33 @@ from functools import cached_property
 
 from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.digest import digest
+from stratascope.study.questionset import QuestionSet
 from stratascope.study.runs import ReferenceSet, Run, reference_sets
 from stratascope.study.stages import version
 
 
 @dataclass(frozen=True)
 class CaptureJob:
-    """The runs and reference sets that one process captures with one loaded model."""
+    """The runs, reference sets and questions that one process captures with one loaded model."""
 
     checkpoint: Checkpoint
     shard: int
     shards: int
     runs: tuple[Run, ...]
     references: tuple[ReferenceSet, ...]
+    questions: tuple[QuestionSet, ...] = ()
 
     @cached_property
     def digest(self) -> str:
         """The hash of what the job captures."""
-        return digest(
-            {
-                "stage": ["capture", version("capture")],
-                "runs": [run.folder for run in self.runs],
-                "references": [item.folder for item in self.references],
-            }
-        )
+        content: dict[str, object] = {
+            "stage": ["capture", version("capture")],
+            "runs": [run.folder for run in self.runs],
+            "references": [item.folder for item in self.references],
+        }
+        if self.questions:
+            content["questions"] = [item.folder for item in self.questions]
+        return digest(content)
 
     @property
     def name(self) -> str:
@@ -76,16 +79,21 @@ class StatesJob:
         return f"{self.checkpoint.name}-{self.digest}"
 
 
-def capture_jobs(checkpoint: Checkpoint, runs: Iterable[Run], jobs: int) -> tuple[CaptureJob, ...]:
-    """Deal a checkpoint's runs out to at most ``jobs`` jobs, the same way every time."""
+def capture_jobs(
+    checkpoint: Checkpoint, runs: Iterable[Run], questions: Iterable[QuestionSet], jobs: int
+) -> tuple[CaptureJob, ...]:
+    """Deal a checkpoint's runs and questions out to at most ``jobs`` jobs, the same way every time."""
     mine = sorted((run for run in runs if run.checkpoint == checkpoint), key=lambda run: run.label)
-    shards = min(jobs, len(mine))
-    dealt = [mine[i::shards] for i in range(shards)]
+    asked = sorted((q for q in questions if q.checkpoint == checkpoint), key=lambda q: q.label)
+    shards = min(jobs, len(mine) + len(asked))
     made: set[ReferenceSet] = set()
     result = []
-    for i, part in enumerate(dealt):
+    for i in range(shards):
+        part = mine[i::shards]
         # A set belongs to the first job that uses it: two jobs never write one folder.
         sets = [item for item in reference_sets(part) if item not in made]
         made.update(sets)
-        result.append(CaptureJob(checkpoint, i, shards, tuple(part), tuple(sets)))
+        # Questions go on where the runs ended, so that they fall to the jobs with fewer runs.
+        rest = asked[(i - len(mine)) % shards :: shards]
+        result.append(CaptureJob(checkpoint, i, shards, tuple(part), tuple(sets), tuple(rest)))
     return tuple(result)

@@ -16,11 +16,12 @@ from stratascope.study.checkpoints import (
     resolve,
     study_models,
 )
-from stratascope.study.config import ScenarioFile, read_scenarios, read_study
+from stratascope.study.config import AnyFile, read_scenarios, read_study
 from stratascope.study.digest import digest
 from stratascope.study.features import ContentOf, FeatureJob, feature_jobs
 from stratascope.study.jobs import CaptureJob, StatesJob, capture_jobs
-from stratascope.study.runs import Run, check_labels, expand
+from stratascope.study.questionset import QuestionSet
+from stratascope.study.runs import Placed, Run, expand_all
 from stratascope.study.schema import Study
 from stratascope.study.stages import version
 
@@ -30,25 +31,31 @@ class Plan:
     """Everything that a study will leave, in the order of its stages."""
 
     study: Study
+    captures: tuple[CaptureJob, ...]
     states: tuple[StatesJob, ...]
     features: tuple[FeatureJob, ...]
-
-    @property
-    def captures(self) -> tuple[CaptureJob, ...]:
-        """Every capture job."""
-        return tuple(job for states in self.states for job in states.captures)
 
     @property
     def runs(self) -> tuple[Run, ...]:
         """Every run, checkpoint by checkpoint."""
         return tuple(run for states in self.states for run in states.runs)
 
+    @property
+    def questions(self) -> tuple[QuestionSet, ...]:
+        """Every question scenario on every checkpoint, scenario by scenario."""
+        found = [item for job in self.captures for item in job.questions]
+        return tuple(sorted(found, key=lambda item: item.scenario.name))
+
     @cached_property
     def tables_digest(self) -> str:
         """The hash of what the tables are made from."""
-        return digest(
-            {"stage": ["tables", version("tables")], "states": [job.name for job in self.states]}
-        )
+        content: dict[str, object] = {
+            "stage": ["tables", version("tables")],
+            "states": [job.name for job in self.states],
+        }
+        if self.questions:
+            content["questions"] = [item.folder for item in self.questions]
+        return digest(content)
 
     @cached_property
     def report_digest(self) -> str:
@@ -69,19 +76,24 @@ def make_plan(root: Path, identify: Identify, content_of: ContentOf) -> Plan:
     files = read_scenarios(root, study)
     listed = _listed(study, root, identify)
     placed = place(files, listed, root, identify)
-    runs = [
-        run
-        for file, checkpoints in placed
-        for checkpoint in checkpoints
-        for run in expand(file, checkpoint, study.capture.threads)
-    ]
-    check_labels(runs)
-    order = list(dict.fromkeys(run.checkpoint for run in sorted(runs, key=_study_order(study))))
+    runs, questions = expand_all(placed, study.capture.threads)
+    if not runs:
+        raise StratascopeError(
+            "config/config.yaml: scenarios: only questions, and the report compares conversations: add "
+            "one, or ask the questions alone with `stratascope run`"
+        )
+    found: list[Run | QuestionSet] = sorted([*runs, *questions], key=_study_order(study))
+    jobs = {
+        checkpoint: capture_jobs(checkpoint, runs, questions, study.capture.jobs)
+        for checkpoint in dict.fromkeys(item.checkpoint for item in found)
+    }
     return Plan(
         study,
+        tuple(job for some in jobs.values() for job in some),
         tuple(
-            StatesJob(checkpoint, i, capture_jobs(checkpoint, runs, study.capture.jobs))
-            for i, checkpoint in enumerate(order)
+            StatesJob(checkpoint, order, some)
+            for order, (checkpoint, some) in enumerate(jobs.items())
+            if any(job.runs for job in some)
         ),
         feature_jobs(study, listed, root, content_of),
     )
@@ -102,11 +114,11 @@ def _study_order(study: Study):  # type: ignore[no-untyped-def]
 
 
 def place(
-    files: Iterable[ScenarioFile],
+    files: Iterable[AnyFile],
     listed: tuple[Checkpoint, ...],
     root: Path,
     identify: Identify,
-) -> list[tuple[ScenarioFile, tuple[Checkpoint, ...]]]:
+) -> list[Placed]:
     """Each scenario with its checkpoints: the model it names itself, else all of the study's."""
     files = list(files)
     lock = read_lock(root)
@@ -117,7 +129,7 @@ def place(
         shown = next(f.shown for f in files if f.scenario.model == model)
         name = name if name not in taken else f"{name}-{digest(model.model_dump(mode='json'))[:6]}"
         by_model[model] = resolve(name, model, root, lock, identify, f"{shown}: model.id")
-    placed: list[tuple[ScenarioFile, tuple[Checkpoint, ...]]] = []
+    placed: list[Placed] = []
     for file in files:
         own_model = file.scenario.model
         if own_model is None and not listed:

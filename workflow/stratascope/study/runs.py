@@ -8,8 +8,9 @@ from functools import cached_property
 
 from stratascope.errors import StratascopeError
 from stratascope.study.checkpoints import Checkpoint
-from stratascope.study.config import ScenarioFile
+from stratascope.study.config import AnyFile, QuestionFile, ScenarioFile
 from stratascope.study.digest import digest
+from stratascope.study.questionset import QuestionSet, ask
 from stratascope.study.schema import Capture, Generation, Message, Reference
 from stratascope.study.stages import version
 
@@ -118,8 +119,29 @@ def expand(file: ScenarioFile, checkpoint: Checkpoint, threads: int) -> list[Run
     return runs
 
 
-def check_labels(runs: Iterable[Run]) -> None:
-    """Refuse runs with one label, as a scenario `a_msg01` beside an expanded `a` would give."""
+Placed = tuple[AnyFile, tuple[Checkpoint, ...]]
+
+
+def expand_all(placed: Iterable[Placed], threads: int) -> tuple[list[Run], list[QuestionSet]]:
+    """Everything that scenario files, each with its checkpoints, ask for.
+
+    Raises:
+        StratascopeError: two with one label.
+    """
+    runs: list[Run] = []
+    questions: list[QuestionSet] = []
+    for file, checkpoints in placed:
+        for checkpoint in checkpoints:
+            if isinstance(file, QuestionFile):
+                questions.append(ask(file, checkpoint, threads))
+            else:
+                runs += expand(file, checkpoint, threads)
+    check_labels([*runs, *questions])
+    return runs, questions
+
+
+def check_labels(runs: Iterable[Run | QuestionSet]) -> None:
+    """Refuse two with one label, as a scenario `a_msg01` beside an expanded `a` would give."""
     seen: dict[str, str] = {}
     for run in runs:
         label = run.label.casefold()

@@ -76,6 +76,25 @@ class Generation(Strict):
     seed: int = Field(default=42, ge=0, lt=2**63)
 
 
+class Gradients(Strict):
+    """The log-probability whose gradient a run keeps."""
+
+    of: Literal["generated", "token"] = Field(
+        description="What the run generates, or one token in the place of the first it generates."
+    )
+    token: str | None = Field(
+        default=None, description="For `of: token`: the token's text, with the space before it."
+    )
+
+    @model_validator(mode="after")
+    def _token_where_it_counts(self) -> Gradients:
+        if self.of == "token" and not self.token:
+            raise ValueError("`of: token` needs the token's text, such as `token: ' yes'`")
+        if self.of == "generated" and self.token is not None:
+            raise ValueError("a token goes with `of: token`, not with `of: generated`")
+        return self
+
+
 class Capture(Strict):
     """Which tensors a run keeps."""
 
@@ -96,6 +115,12 @@ class Capture(Strict):
         "generation_prompt",
         "turn_end",
         "content_mean",
+    )
+    # Left out where there are none, so that a run without has the digest it had before there were any.
+    gradients: Gradients | None = Field(
+        default=None,
+        description="Keep gradients beside the activations.",
+        exclude_if=lambda value: value is None,
     )
 
     @field_validator("layers")
@@ -169,6 +194,20 @@ class CaptureJobs(Strict):
     runtime_minutes: int = Field(default=240, ge=1, description="Time a job asks for.")
 
 
+class Limits(Strict):
+    """What a job may take; where nothing is said, what is free when it starts."""
+
+    memory_gb: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Memory of the device that the model runs on, in GB (10^9 bytes).",
+    )
+    disk_gb: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Disk that a job may fill, in GB."
+    )
+
+
 class ReportText(Strict):
     """What the report says of the study; changing it recomputes nothing but the report."""
 
@@ -194,6 +233,7 @@ class Study(Strict):
         default_factory=dict, description="Name to labelled texts, whose features are extracted."
     )
     capture: CaptureJobs = CaptureJobs()
+    limits: Limits = Limits()
 
     @field_validator("scenarios", mode="before")
     @classmethod

@@ -22,6 +22,16 @@ class Stage:
 STAGES = {
     "capture": Stage(2, ("capture", "store/tensors.py")),
     "features": Stage(1, ("capture/features", "store/datasets", "store/features.py")),
+    "questions": Stage(
+        1,
+        (
+            "capture/questions",
+            "capture/generation.py",
+            "capture/prompts.py",
+            "study/grading.py",
+            "study/questions.py",
+        ),
+    ),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
     "tables": Stage(1, ("measure", "report/tables", "report/headline.py")),
     "report": Stage(1, ("report",)),

@@ -11,6 +11,7 @@ from stratascope.report.sections import (
     checkpoints,
     methods,
     pairs,
+    questions,
     references,
     summary,
     within,
@@ -33,5 +34,6 @@ SECTIONS: tuple[Section, ...] = (
     Section("within", "Within a run", "within.html.j2", within.build),
     Section("pairs", "Between runs", "pairs.html.j2", pairs.build),
     Section("references", "Snapshots and references", "references.html.j2", references.build),
+    Section("questions", "Benchmark questions", "questions.html.j2", questions.build),
     Section("methods", "Methods and definitions", "methods.html.j2", methods.build),
 )

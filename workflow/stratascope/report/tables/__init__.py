@@ -15,12 +15,14 @@ from stratascope.report.tables import (
     comparison,
     discrimination,
     intra_run,
+    questions,
     role_averages,
     snapshot_reference,
 )
 from stratascope.report.tables.frames import write_header, write_rows
 from stratascope.report.tables.states import Study, open_study
 from stratascope.store.commit import new_file
+from stratascope.store.questions import QuestionFolder
 
 Builder = Callable[[Study], Iterator[dict[str, pd.DataFrame]]]
 
@@ -47,6 +49,8 @@ TABLES: dict[str, Table] = {
     "role_averages": Table(role_averages.COLUMNS, role_averages.role_averages, headline=True),
     "discrimination": Table(discrimination.COLUMNS, discrimination.discrimination, headline=True),
     "checkpoints": Table(checkpoints.COLUMNS, checkpoints.checkpoints, headline=True),
+    "questions": Table(questions.QUESTIONS, questions.questions),
+    "question_accuracy": Table(questions.ACCURACY, questions.questions, headline=True),
 }
 
 
@@ -62,15 +66,19 @@ class Written:
     checkpoint_counts: Mapping[str, Mapping[str, int]]
 
 
-def write_tables(states: Sequence[Path], out: Path) -> Written:
+def write_tables(
+    states: Sequence[Path], out: Path, answered: Sequence[QuestionFolder] = ()
+) -> Written:
     """Write every table of `TABLES` as ``<out>/<name>.csv`` from the states' ``.json`` files.
+
+    ``answered`` are the questions, scenario by scenario in the study's order.
 
     The same states give the same bytes: rows are sorted by checkpoint order and run label, and
     BLAS runs on one thread, as its sums depend on how many share them. A file is replaced only
     when it is complete.
     """
     kept: dict[str, list[pd.DataFrame]] = {stem: [] for stem in TABLES if TABLES[stem].headline}
-    with threadpool_limits(limits=1, user_api="blas"), open_study(states) as study:
+    with threadpool_limits(limits=1, user_api="blas"), open_study(states, answered) as study:
         for build in dict.fromkeys(table.build for table in TABLES.values()):
             _write(build, study, out, kept)
         return Written(

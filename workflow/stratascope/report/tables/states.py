@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from stratascope.errors import StratascopeError
 from stratascope.measure.metrics import FloatArray
+from stratascope.store.questions import QuestionFolder
 from stratascope.store.runs import tensor_name
 
 T = TypeVar("T")
@@ -127,9 +128,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Study:
-    """All checkpoints of a study, in the study's order."""
+    """All checkpoints of a study, in the study's order, and the questions that were answered."""
 
     checkpoints: tuple[Checkpoint, ...]
+    questions: tuple[QuestionFolder, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -138,7 +140,7 @@ class Study:
 
 
 @contextmanager
-def open_study(states: Sequence[Path]) -> Iterator[Study]:
+def open_study(states: Sequence[Path], questions: Sequence[QuestionFolder] = ()) -> Iterator[Study]:
     """Open the states of each checkpoint, given the paths of their ``.json`` files.
 
     Raises StratascopeError naming the file that is missing, damaged or of another format.
@@ -151,7 +153,7 @@ def open_study(states: Sequence[Path]) -> Iterator[Study]:
         for name in names:
             if names.count(name) > 1:
                 raise StratascopeError(f"two states files are of checkpoint {name!r}; give one")
-        yield Study(tuple(checkpoints))
+        yield Study(tuple(checkpoints), tuple(questions))
 
 
 def _open(path: Path, stack: ExitStack) -> Checkpoint:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stratascope.study.schema import Message
+
+if TYPE_CHECKING:  # planning hashes datasets, and does without the time that importing NumPy takes
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The Python API: what `import stratascope` offers to a notebook. The top of the house beside `cli`."""

@@ -1,0 +1,68 @@
+"""How many tokens go into the model at once, and what tells that they were too many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from stratascope.capture.loading import Loaded
+from stratascope.errors import StratascopeError
+
+# On a CPU a batch must be large enough that its matrices are multiplied at full speed, and small
+# enough that what a layer makes of it stays near. Measured on two cores (models of 6 and 12 layers,
+# 256 to 1024 wide): 2048 tokens are best or within 3% of it up to 512 wide, 1024 tokens above.
+CPU_NUMBERS = 1 << 20
+CPU_TOKENS = (512, 2048)
+# On a GPU larger batches gain nothing, and smaller ones leave it idle.
+GPU_TOKENS = (256, 16384)
+# Part of the free memory of a GPU that is counted on; the rest is for what is not counted here.
+GPU_PART = 0.5
+
+# How PyTorch says that it found no memory, where it does not raise its OutOfMemoryError.
+NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+def token_budget(loaded: Loaded, widths: Mapping[str, int], *, pooled: bool) -> int:
+    """Tokens of a batch, padding included; a power of two.
+
+    On a CPU it depends on the model's sizes alone, on a GPU also on the memory that is free.
+    """
+    config = loaded.config
+    hidden = int(config.hidden_size)
+    if loaded.device.type != "cuda":
+        widest = max(hidden, widths.get("logits", 0) // 32)
+        return _power_of_two(CPU_NUMBERS / widest, CPU_TOKENS)
+    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
+    numbers = 10 * hidden + 4 * inner + 3 * widths.get("logits", 0)
+    numbers += 0 if pooled else 2 * sum(widths.values())
+    size = numbers * loaded.model.dtype.itemsize
+    devices = {p.device for p in loaded.model.parameters() if p.device.type == "cuda"}
+    free = min(torch.cuda.mem_get_info(device)[0] for device in devices)
+    return _power_of_two(GPU_PART * free / size, GPU_TOKENS)
+
+
+def _power_of_two(wanted: float, bounds: tuple[int, int]) -> int:
+    """The largest one that is not above, within bounds."""
+    least, most = bounds
+    return max(least, min(most, 1 << max(0, int(wanted).bit_length() - 1)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of a forward pass means that the batch was too large."""
+    if isinstance(error, StratascopeError):
+        return False
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or any(text in str(error) for text in NO_MEMORY)
+
+
+def lowered(budget: int, tokens: int) -> int:
+    """``budget`` halved until a batch of ``tokens`` tokens is split."""
+    while budget >= tokens:
+        budget //= 2
+    return max(1, budget)

@@ -1,0 +1,76 @@
+"""One job of the workflow: the shards that it is to extract, if they are not there yet.
+
+Torch is imported, and the model loaded, only when something is missing; then once for all datasets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stratascope.capture.features.shards import check_folder, dealt, read_record, shards_of
+from stratascope.store.datasets import open_dataset, sampled
+from stratascope.store.features import Features, is_features
+from stratascope.study.features import FeatureJob, Part
+
+if TYPE_CHECKING:
+    from stratascope.capture.loading import Loaded
+
+Say = Callable[[str], None]
+
+# What the manifest says of a shard.
+LISTED = ("file", "input", "texts", "rows", "sha256")
+
+
+def extract_missing(job: FeatureJob, root: Path, place: Path, say: Say) -> list[dict[str, Any]]:
+    """Extract what the job lacks into folders below ``place``; what lies there then, part by part.
+
+    Paths in datasets are relative to ``root``. Raises ``StratascopeError`` as opening a dataset,
+    loading the model and extracting do.
+    """
+
+    @cache
+    def loaded() -> Loaded:
+        from stratascope.capture.loading import load
+
+        return load(job.checkpoint)
+
+    return [
+        {
+            "folder": part.features.folder,
+            "part": f"{part.number}/{part.of}",
+            "shards": _shards(part, root, place / part.features.folder, loaded, say),
+        }
+        for part in job.parts
+    ]
+
+
+def _shards(
+    part: Part, root: Path, folder: Path, loaded: Callable[[], Loaded], say: Say
+) -> list[dict[str, Any]]:
+    features = part.features
+    dataset = features.dataset
+    own = (part.number, part.of)
+    check_folder(folder, features.digest)
+    if not is_features(folder):
+        source = sampled(open_dataset(dataset, root), dataset.max_samples, dataset.seed)
+        shards = shards_of(source.count(), dataset.shard_texts)
+        mine = dealt(shards, own)
+        if not all(shard.is_done(folder) for shard in mine) or _are_done(folder, len(shards)):
+            from stratascope.capture.features.extract import extract_features
+
+            extract_features(loaded(), features, source, folder, say, part=own)
+        if not is_features(folder):  # other jobs have yet to extract theirs
+            return [_listed(read_record(folder, shard)) for shard in mine]
+    return [_listed(shard) for shard in dealt(Features.open(folder).info["shards"], own)]
+
+
+def _are_done(folder: Path, count: int) -> bool:
+    """Whether all shards lie there and only the end is missing: somebody was killed before it."""
+    return len(list(folder.glob(".shard-*.parquet"))) == count
+
+
+def _listed(shard: dict[str, Any]) -> dict[str, Any]:
+    return {key: shard[key] for key in LISTED}

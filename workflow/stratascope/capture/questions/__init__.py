@@ -1,0 +1,1 @@
+"""Benchmark questions: asked in batches, answered, graded, and stored with their activations."""
