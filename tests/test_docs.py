@@ -230,6 +230,23 @@ def test_python_examples_compile(page: Path) -> None:
         compile(block, str(page), "exec")
 
 
+@pytest.mark.slow
+def test_the_tour_of_the_api_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block of the API's page runs, in order, and each `# ->` behind an expression is what it gives."""
+    for name in ("models", "scenarios"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)  # as the repository's root, but what is saved lands elsewhere
+    page = ROOT / "docs" / "api.md"
+    names: dict[str, Any] = {}
+    shown = 0
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
+        for expression, expected in re.findall(r"^(\S.*?)  # -> (.+)$", block, re.MULTILINE):
+            assert repr(eval(expression, names)) == expected, expression
+            shown += 1
+    assert shown > 10
+
+
 # The manual
 
 

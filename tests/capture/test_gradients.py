@@ -28,7 +28,7 @@ FIVE = ["llama", "gpt2", "gpt_neox", "gemma2", "qwen2_moe"]
 OTHERS = [
     "qwen2", "qwen3", "mistral_window", "mixtral", "qwen3_moe", "gemma", "gemma2_window", "gemma3",
     "gemma3_images", "phi", "phi3", "gpt_neox_serial", "gptj", "opt", "opt_post", "bloom", "bloom_post",
-    "falcon", "falcon_new", "falcon_heads", "falcon_alibi", "olmo2", "stablelm", "stablelm_parallel",
+    "falcon_new", "falcon_heads", "falcon_alibi", "olmo2", "stablelm", "stablelm_parallel",
 ]  # fmt: skip
 families = pytest.mark.parametrize(
     "name", [*FIVE, "falcon", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]

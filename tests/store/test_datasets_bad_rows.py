@@ -180,6 +180,8 @@ def test_parquet_strings_that_are_no_utf8(tmp_path: Path) -> None:
         ),
         ("a.xls", "x", {}, "a.xls: the suffix .xls says no one format"),
         ("a", "x", {}, "a: the suffix (none) says no one format"),
+        ("a.jsonl", "{}", {"sequence": 5}, "a.jsonl: sequence: is for tokens datasets"),
+        ("a.jsonl", "{}", {"subset": "en"}, "a.jsonl: subset: is for hub datasets"),
         ("a.jsonl", '{"t": []}', {"messages": "t", "span": "t"}, "span: marks a part of a text"),
     ],
 )

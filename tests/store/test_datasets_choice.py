@@ -74,6 +74,16 @@ def test_content_is_the_hash_of_the_bytes(tmp_path: Path) -> None:
     assert content_of(Dataset(data="b.csv"), tmp_path) != f"csv:{digest}"
 
 
+def test_links_are_files(tmp_path: Path) -> None:
+    """A link such as DVC leaves is read by its own name, and is the content it leads to."""
+    (tmp_path / "4f53cda").write_text("text\nx\n")
+    (tmp_path / "a.csv").symlink_to(tmp_path / "4f53cda")
+    dataset = Dataset(data="a.csv")
+    assert list(open_dataset(dataset, tmp_path).read(0, 1)) == [Row(2, text="x")]
+    digest = hashlib.sha256(b"text\nx\n").hexdigest()
+    assert content_of(dataset, tmp_path) == f"csv:{digest}"
+
+
 def test_content_of_several_files(tmp_path: Path) -> None:
     """Each file of a pattern or folder counts, and a folder elsewhere has the same content."""
     contents = []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from stratascope.capture.families import Family, Part, family_of
+from stratascope.capture.families.family import Place
 from stratascope.capture.sites import INPUT, LAYER_SITES, MODEL_SITES, Tap, Where, site_taps
 from stratascope.errors import StratascopeError
 from stratascope.study.names import nearest
@@ -76,29 +77,30 @@ def find_taps(
 def family_at(model: PreTrainedModel) -> Family | None:
     """Where this very model keeps its parts; none where the table of families lacks its architecture.
 
-    The table has decoders with their head and encoders without one. A model loaded the other way has
-    its backbone one level up or down.
+    The table has decoders with their head and encoders without one. Loaded in another way, a model's
+    backbone may lie one level up or down, and its head may be missing.
     """
     family = family_of(model.config)
-    if family is None or _has(model, family.layers):
-        return family
+    if family is None:
+        return None
+    known = {path for path, _ in model.named_modules()}
     prefix = f"{model.base_model_prefix}."
 
-    def moved(place: Part | str | None) -> Any:
+    def moved(place: Place) -> Place:
         if isinstance(place, Part):
-            return replace(place, path=moved(place.path))
-        if place is None or not model.base_model_prefix:
+            return replace(place, path=str(moved(place.path)))
+        if place is None or place in known:
             return place
         return place.removeprefix(prefix) if place.startswith(prefix) else prefix + place
 
-    found = replace(
-        family, layers=moved(family.layers), embed=moved(family.embed), norm=moved(family.norm)
+    head = family.part("head")
+    return replace(
+        family,
+        layers=str(moved(family.layers)),
+        embed=moved(family.embed),
+        norm=moved(family.norm),
+        head=family.head if head is not None and head.path in known else None,
     )
-    return replace(found, head=None) if model.base_model is model else found
-
-
-def _has(model: nn.Module, path: str) -> bool:
-    return any(path == name for name, _ in model.named_modules())
 
 
 def _module_taps(model: nn.Module, family: Family | None, name: str) -> list[Tap]:
@@ -109,9 +111,7 @@ def _module_taps(model: nn.Module, family: Family | None, name: str) -> list[Tap
     form = re.compile(re.escape(pattern).replace(r"\*", r"[^.]+"))
     found = [path for path in known if form.fullmatch(path)]
     if not found:
-        near = (
-            nearest(pattern, [*known, *SITES]) if family is not None else nearest(pattern, known)
-        )
+        near = nearest(pattern, [*known, *SITES]) if family is not None else nearest(pattern, known)
         hint = f"did you mean {near!r}?" if near else f"it has {', '.join(known[:8])}, ..."
         raise StratascopeError(f"this model has no site and no module {pattern!r}; {hint}")
     return [Tap(path, where, (path + suffix,)) for path in found]

@@ -48,18 +48,23 @@ def check_captures(
     checkpoint: Checkpoint,
     wanted: Sequence[Wanted],
     folder: Path,
-    tokenizer: PreTrainedTokenizerBase,
     limits: Limits,
     say: Say,
-) -> None:
+) -> PreTrainedTokenizerBase:
     """Say what capturing ``wanted`` below ``folder`` needs, and refuse it without room.
+
+    Returns the tokenizer, which is loaded for that.
 
     Raises:
         StratascopeError: too little memory or disk, with the settings that would make it fit.
     """
+    from stratascope.capture.loading import load_tokenizer
+
     model = _model(checkpoint)
+    tokenizer = load_tokenizer(checkpoint)
     work = captures_work(model, wanted, counter(tokenizer))
     _require(checkpoint.name, work, _room(model.device, folder, limits), say)
+    return tokenizer
 
 
 def check_features(
@@ -70,11 +75,11 @@ def check_features(
     *,
     part: tuple[int, int] = (1, 1),
     limits: Limits = Limits(),  # noqa: B008 (frozen)
-) -> None:
+) -> PreTrainedTokenizerBase:
     """Say what extracting ``source`` into ``folder`` needs, and refuse it without room.
 
     ``part`` (i, k): this job makes the i-th of k parts. Lengths are taken from ``SAMPLE`` texts. What
-    lies in ``folder`` already needs no room again.
+    lies in ``folder`` already needs no room again. Returns the tokenizer, which is loaded for that.
 
     Raises:
         StratascopeError: too little memory or disk, with the settings that would make it fit.
@@ -82,10 +87,12 @@ def check_features(
     from stratascope.capture.loading import load_tokenizer
 
     model = _model(features.checkpoint)
-    texts = measure(source, load_tokenizer(features.checkpoint), features.dataset.generation_prompt)
+    tokenizer = load_tokenizer(features.checkpoint)
+    texts = measure(source, tokenizer, features.dataset.generation_prompt)
     work = dataset_work(model, features.dataset, texts.part(part[1]))
     there = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
     _require(features.label, work, _room(model.device, folder, limits, there // part[1]), say)
+    return tokenizer
 
 
 def check_disk(label: str, need: int, folder: Path, limits: Limits) -> None:

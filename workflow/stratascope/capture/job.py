@@ -84,13 +84,12 @@ def _by_checkpoint(items: list[Item]) -> Iterator[list[Item]]:
 
 def _capture_group(items: list[Item], say: Say, limits: Limits) -> list[str]:
     from stratascope.capture import budget
-    from stratascope.capture.loading import load, load_tokenizer, set_threads
+    from stratascope.capture.loading import load, set_threads
 
     checkpoint, folder = items[0].what.checkpoint, items[0].folder
     set_threads(items[0].what.threads)
-    tokenizer = load_tokenizer(checkpoint)
     wanted = [item.what for item in items]
-    budget.check_captures(checkpoint, wanted, folder, tokenizer, limits, say)
+    tokenizer = budget.check_captures(checkpoint, wanted, folder, limits, say)
     started = time.monotonic()
     loaded = load(checkpoint, tokenizer)
     say(

@@ -32,6 +32,8 @@ class Layout:
     captures: Path = RESULTS / "captures"
     features: Path = RESULTS / "features"
     extractions: Path = RESULTS / "extractions"
+    probes: Path = RESULTS / "probes"
+    similarity: Path = RESULTS / "similarity"
     questions: Path = RESULTS / "questions"
     states: Path = RESULTS / "states"
     tables: Path = RESULTS / "tables"

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import PARTIAL, disk_errors
+from stratascope.store.features import INDEX, INFO
 from stratascope.store.layout import Layout
-from stratascope.store.needed import STATES_ENDS, files
+from stratascope.store.needed import PROBES_ENDS, STATES_ENDS, files
 from stratascope.store.questions import QUESTION_FILES
 from stratascope.store.runs import GRADIENTS, REFERENCE_FILES, RUN_FILES, read_json
 from stratascope.study.digest import LENGTH
@@ -53,6 +54,7 @@ def leftovers(plan: Plan, root: Path) -> list[Leftover]:
     used = {layout.runs / run.folder for run in plan.runs}
     used |= {layout.references / item.folder for item in reference_sets(plan.runs)}
     used |= {layout.questions / item.folder for item in plan.questions}
+    used |= {layout.features / item.folder for item in plan.feature_sets}
     used |= set(files(plan))
     return [
         Leftover(path, _size(root / path), _why_left(root / path, kind))
@@ -91,8 +93,12 @@ def _kinds(layout: Layout) -> dict[Path, Check]:
         layout.runs: _is_run,
         layout.references: _is_reference_set,
         layout.questions: _is_question_set,
+        layout.features: _is_features,
         layout.captures: _is_manifest,
+        layout.extractions: _is_manifest,
         layout.states: _is_states,
+        layout.probes: _is_probes,
+        layout.similarity: _is_manifest,
         layout.stamps: _is_stamp,
     }
 
@@ -125,6 +131,15 @@ def _is_question_set(path: Path, name: str, digest: str) -> bool:
     shards = [file.name for file in path.glob("features-*.safetensors")]
     whole = _holds(path, (*QUESTION_FILES, *shards))
     return whole and _says(path / QUESTION_FILES[0], label=name, digest=digest)
+
+
+def _is_features(path: Path, name: str, digest: str) -> bool:
+    shards = [file.name for file in path.glob("features-*.safetensors")]
+    return _holds(path, (INFO, INDEX, *shards)) and _says(path / INFO, label=name, digest=digest)
+
+
+def _is_probes(path: Path, name: str, digest: str) -> bool:
+    return path.suffix in PROBES_ENDS and _says(path.with_suffix(".json"), digest=digest)
 
 
 def _is_manifest(path: Path, name: str, digest: str) -> bool:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from stratascope.errors import StratascopeError
+from stratascope.store.features import INDEX, INFO
 from stratascope.store.hashes import sha256
 from stratascope.store.layout import TABLES, Layout
-from stratascope.store.needed import STATES_ENDS
+from stratascope.store.needed import PROBES_ENDS, STATES_ENDS
 from stratascope.store.questions import QUESTION_FILES
 from stratascope.store.runs import REFERENCE_FILES, RUN_FILES, read_json
 
@@ -87,11 +88,16 @@ def _records(root: Path, found: list[Finding]) -> Iterator[Record]:
     for folder, names in _captured(layout).values():
         for path in _listed(root, folder, "*"):
             yield from _folder(root, path, names, found)
-    for path in _listed(root, layout.states, "*.json"):
-        tensors = path.with_suffix(STATES_ENDS[1])
-        hashes = _read(root, path, found).get("files", {})
-        yield Record(tensors, path, hashes.get(tensors.name))
-        yield Record(path, path, None)
+    for path in _listed(root, layout.extractions, "*.json"):
+        yield from _extraction(root, path, layout, found)
+    for path in _listed(root, layout.features, "*"):
+        yield from _folder(root, path, (INFO, INDEX), found)
+    for folder, ends in _indexed(layout).items():
+        for path in _listed(root, folder, "*.json"):
+            hashes = _read(root, path, found).get("files", {})
+            files = [path.with_suffix(end) for end in ends[1:]]
+            yield from (Record(file, path, hashes.get(file.name)) for file in files)
+            yield Record(path, path, None)
     for path in _listed(root, layout.stamps, "*.json"):
         hashes = _read(root, path, found)
         yield from (Record(Path(name), path, value) for name, value in hashes.items())
@@ -105,6 +111,26 @@ def _captured(layout: Layout) -> dict[str, tuple[Path, tuple[str, ...]]]:
         "references": (layout.references, REFERENCE_FILES),
         "questions": (layout.questions, QUESTION_FILES),
     }
+
+
+def _indexed(layout: Layout) -> dict[Path, tuple[str, ...]]:
+    """Artifacts of one index and files beside it, whose hashes it records."""
+    return {layout.states: STATES_ENDS, layout.probes: PROBES_ENDS, layout.similarity: (".json",)}
+
+
+def _extraction(
+    root: Path, path: Path, layout: Layout, found: list[Finding]
+) -> Iterator[Record]:
+    """What the manifest of a job that extracts features says of the shards that it left."""
+    content = _read(root, path, found)
+    if content and not path.stem.endswith(f"-{content.get('digest')}"):
+        found.append(Finding(path, DAMAGED, "not the manifest of an extraction"))
+        return
+    for item in content.get("features", []):
+        folder = layout.features / item["folder"]
+        yield from (Record(folder / s["file"], path, s["sha256"]) for s in item["shards"])
+        if item["sha256"] is not None:  # the job that found all shards there recorded their end
+            yield Record(folder / INFO, path, item["sha256"])
 
 
 def _manifest(root: Path, path: Path, layout: Layout, found: list[Finding]) -> Iterator[Record]:
@@ -175,7 +201,7 @@ def _keepers(root: Path) -> list[Path]:
     layout = Layout.of_study()
     return [
         path
-        for folder in (layout.captures, layout.stamps)
+        for folder in (layout.captures, layout.extractions, layout.stamps)
         for path in _listed(root, folder, "*.json")
     ]
 

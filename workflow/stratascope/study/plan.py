@@ -8,6 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from stratascope.errors import StratascopeError
+from stratascope.study.analyses import (
+    ProbeJob,
+    SimilarityJob,
+    probe_jobs,
+    similarity_jobs,
+)
 from stratascope.study.checkpoints import (
     Checkpoint,
     Identify,
@@ -18,7 +24,7 @@ from stratascope.study.checkpoints import (
 )
 from stratascope.study.config import AnyFile, read_scenarios, read_study
 from stratascope.study.digest import digest
-from stratascope.study.features import ContentOf, FeatureJob, feature_jobs
+from stratascope.study.features import ContentOf, FeatureJob, FeatureSet, feature_jobs
 from stratascope.study.jobs import CaptureJob, StatesJob, capture_jobs
 from stratascope.study.questionset import QuestionSet
 from stratascope.study.runs import Placed, Run, expand_all
@@ -46,6 +52,21 @@ class Plan:
         found = [item for job in self.captures for item in job.questions]
         return tuple(sorted(found, key=lambda item: item.scenario.name))
 
+    @property
+    def feature_sets(self) -> tuple[FeatureSet, ...]:
+        """Every dataset on every checkpoint that reads it."""
+        return tuple(dict.fromkeys(part.features for job in self.features for part in job.parts))
+
+    @cached_property
+    def probes(self) -> tuple[ProbeJob, ...]:
+        """The probes of every feature set."""
+        return probe_jobs(self.features)
+
+    @cached_property
+    def similarities(self) -> tuple[SimilarityJob, ...]:
+        """The comparisons of every dataset's features."""
+        return similarity_jobs(self.features)
+
     @cached_property
     def tables_digest(self) -> str:
         """The hash of what the tables are made from."""
@@ -55,6 +76,8 @@ class Plan:
         }
         if self.questions:
             content["questions"] = [item.folder for item in self.questions]
+        if self.probes or self.similarities:
+            content["analyses"] = [job.name for job in (*self.probes, *self.similarities)]
         return digest(content)
 
     @cached_property

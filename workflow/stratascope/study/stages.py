@@ -32,6 +32,8 @@ STAGES = {
             "study/questions.py",
         ),
     ),
+    "probes": Stage(1, ("measure/probes", "measure/bootstrap.py", "analyses/probes.py")),
+    "similarity": Stage(1, ("measure/similarity", "analyses/similarity.py")),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
     "tables": Stage(1, ("measure", "report/tables", "report/headline.py")),
     "report": Stage(1, ("report",)),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from stratascope.capture.features.shards import check_folder, dealt, read_record, shards_of
 from stratascope.store.datasets import open_dataset, sampled
-from stratascope.store.features import Features, is_features
+from stratascope.store.features import INFO, Features, is_features
+from stratascope.store.hashes import sha256
 from stratascope.study.features import FeatureJob, Part
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def extract_missing(job: FeatureJob, root: Path, place: Path, say: Say) -> list[
             "folder": part.features.folder,
             "part": f"{part.number}/{part.of}",
             "shards": _shards(part, root, place / part.features.folder, loaded, say),
+            "sha256": _end(place / part.features.folder),
         }
         for part in job.parts
     ]
@@ -65,6 +67,11 @@ def _shards(
         if not is_features(folder):  # other jobs have yet to extract theirs
             return [_listed(read_record(folder, shard)) for shard in mine]
     return [_listed(shard) for shard in dealt(Features.open(folder).info["shards"], own)]
+
+
+def _end(folder: Path) -> str | None:
+    """The hash of run.json, which records everything else; none while other jobs are at work."""
+    return sha256(folder / INFO) if is_features(folder) else None
 
 
 def _are_done(folder: Path, count: int) -> bool:

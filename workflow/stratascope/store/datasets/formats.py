@@ -41,6 +41,8 @@ FORMATS = {
     "tokens": Format((".npy", ".bin"), open_tokens, several=True),
     "hub": Format((), open_hub, several=False),
 }
+# Keys that mean something in one format alone.
+ONLY_FOR = {"subset": "hub", "revision": "hub", "sequence": "tokens"}
 
 
 def open_dataset(dataset: Dataset, root: Path) -> Source:
@@ -52,6 +54,11 @@ def open_dataset(dataset: Dataset, root: Path) -> Source:
             ``BadRow`` of the source.
     """
     name, paths = _find(dataset, root)
+    for key, only in ONLY_FOR.items():
+        if name != only and getattr(dataset, key) is not None:
+            raise StratascopeError(
+                f"{dataset.data}: {key}: is for {only} datasets, and this one is {name}; leave it out"
+            )
     return FORMATS[name].open(dataset, paths)
 
 
@@ -70,8 +77,13 @@ def content_of(dataset: Dataset, root: Path) -> str:
         return f"{name}:{_hash(paths)}"
     if not paths:
         return f"hub:{dataset.data}@{pinned(dataset)}/{part}"
-    files = [p for p in sorted(paths[0].rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    return f"hub:{_hash(files)}/{part}"
+    return f"hub:{_hash(_below(paths[0]))}/{part}"
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files of a folder and its sub-folders, but hidden ones such as git's."""
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [p for p in found if not any(q.startswith(".") for q in p.relative_to(folder).parts)]
 
 
 def _hash(paths: list[Path]) -> str:
@@ -81,16 +93,17 @@ def _hash(paths: list[Path]) -> str:
     above = Path(os.path.commonpath(paths))
     total = hashlib.sha256()
     for path, value in zip(paths, hashes, strict=True):
-        total.update(f"{path.relative_to(above).as_posix()}\\0{value}\\n".encode())
+        total.update(f"{path.relative_to(above).as_posix()}\0{value}\n".encode())
     return total.hexdigest()
 
 
 def _find(dataset: Dataset, root: Path) -> tuple[str, list[Path]]:
     """The format's name and the files; for hub datasets a folder, or nothing."""
-    path = root / Path(dataset.data).expanduser()
+    pattern = str(Path(dataset.data).expanduser())
+    path = root / pattern
     if dataset.format == "hub" or (dataset.format == "auto" and _is_hub(path, dataset.data)):
-        return "hub", [path.resolve()] if path.is_dir() else []
-    files = _files(path, dataset, root)
+        return "hub", [path.absolute()] if path.is_dir() else []
+    files = _files(pattern, dataset, root)
     if not files:
         raise StratascopeError(f"{dataset.data}: no such file (looked in {root.resolve()})")
     name = dataset.format if dataset.format != "auto" else _format_of(files, dataset.data)
@@ -105,23 +118,31 @@ def _is_hub(path: Path, data: str) -> bool:
     if path.is_dir():
         return not _inside(path, FORMATS["tokens"].suffixes)
     known = {suffix for form in FORMATS.values() for suffix in form.suffixes}
-    return not path.exists() and HUB_ID.fullmatch(data) is not None and path.suffix not in known
+    return (
+        not path.exists()
+        and HUB_ID.fullmatch(data) is not None
+        and path.suffix.lower() not in known
+    )
 
 
 def _inside(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in suffixes and p.is_file())
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
 
 
-def _files(path: Path, dataset: Dataset, root: Path) -> list[Path]:
-    """The files that a file, a folder or a pattern stands for, by name."""
+def _files(pattern: str, dataset: Dataset, root: Path) -> list[Path]:
+    """The files that a file, a folder or a pattern stands for, by name.
+
+    Links keep their own names: what they lead to, say in DVC's cache, need not have a suffix.
+    """
+    path = root.absolute() / pattern
     if path.is_file():
-        return [path.resolve()]
+        return [path]
     if path.is_dir():
         form = FORMATS["tokens" if dataset.format == "auto" else dataset.format]
-        return [p.resolve() for p in _inside(path, form.suffixes)]
+        return _inside(path, form.suffixes)
     # Path.glob takes no absolute patterns.
-    names = glob.glob(dataset.data, root_dir=root, recursive=True)  # noqa: PTH207
-    return [p.resolve() for name in sorted(names) if (p := root / name).is_file()]
+    names = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207
+    return [p for name in sorted(names) if (p := root.absolute() / name).is_file()]
 
 
 def _format_of(files: list[Path], data: str) -> str:

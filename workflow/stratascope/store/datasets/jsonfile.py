@@ -29,7 +29,7 @@ def open_json(dataset: Dataset, paths: list[Path]) -> TextSource:
     """
     (path,) = paths
     source: _JsonSource = JsonLines(dataset, path)
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         with opened(path, dataset.data) as stream:
             stream.seek(source.first[0])
             head = stream.read(CHUNK).lstrip()

@@ -94,7 +94,7 @@ def _mapped(dataset: Dataset, path: Path) -> NDArray[Any]:
     import numpy as np
 
     try:
-        ids = _raw(dataset, path) if path.suffix == ".bin" else np.load(path, mmap_mode="r")
+        ids = _raw(dataset, path) if path.suffix.lower() == ".bin" else np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise StratascopeError(f"{path}: cannot be read as token ids: {reason}") from error

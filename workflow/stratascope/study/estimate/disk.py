@@ -76,12 +76,13 @@ def run_disk(shape: Shape, run: RunWork) -> int:
         rows = run.prompt if capture.gradients.of == "token" else tokens
         total += (token * rows + pair * rows**2) * item + count * HEADER_BYTES
     total += state_bytes(shape.hidden, len(capture.snapshot_positions), len(layers), run.messages)
-    return total + listing_bytes(count, capture.top_k_probs, run)
+    listed = listing_bytes(count, capture.top_k_probs, run.prompt, run.new, run.messages)
+    return total + listed
 
 
-def listing_bytes(tensors: int, likeliest: int, run: RunWork) -> int:
+def listing_bytes(tensors: int, likeliest: int, prompt: int, new: int, messages: int) -> int:
     """The JSON files of a run: each token a few times, each step's tensors and likeliest tokens."""
-    return 200 * (run.new * (tensors + likeliest + 8) + run.prompt * (run.messages + 4))
+    return 200 * (new * (tensors + likeliest + 8) + prompt * (messages + 4))
 
 
 def state_bytes(hidden: int, positions: int, layers: int, rows: int) -> int:
