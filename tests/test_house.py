@@ -18,6 +18,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # The top of the house, which may use everything below it.
     "cli": (
         {
+            "analyses",
             "study",
             "store",
             "capture",
@@ -33,6 +34,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "study": (set(), HEAVY | {"numpy", "pandas", "snakemake"}),
     "store": ({"study"}, {"transformers", "pandas", "snakemake"}),
     "capture": ({"study", "store"}, {"pandas", "snakemake"}),
+    "analyses": ({"study", "store", "measure"}, HEAVY | {"pandas", "snakemake"}),
     "measure": (set(), HEAVY | {"pandas", "snakemake"}),
     "report": ({"study", "store", "measure"}, HEAVY | {"snakemake"}),
     "compare": ({"study", "store", "report"}, HEAVY | {"snakemake"}),

@@ -17,12 +17,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from safetensors.numpy import save_file
 
 from stratascope.report.build import build_report
 from stratascope.report.headline import write_headline
 from stratascope.report.tables import write_tables
+from stratascope.store.questions import QuestionFolder
 
 SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
 POSITIONS = ("generation_prompt", "turn_end", "content_mean")
@@ -105,7 +108,8 @@ def make_results(
         _checkpoint(root, name, place, found, references, layers, hidden, tokens)
         for place, name in enumerate(names)
     ]
-    write_headline(write_tables(states, root / "tables"), root / "metrics.json")
+    asked = make_questions(root / "questions", names) if conversations is None else []
+    write_headline(write_tables(states, root / "tables", asked), root / "metrics.json")
     study = {
         "title": "What a small model learns about <feelings>",
         "description": "A made study for the report's own tests: random states with a little shape.",
@@ -163,6 +167,49 @@ def _checkpoint(
     path.write_text(json.dumps(index), encoding="utf-8")
     save_file(_tensors(index, runs, references, place), str(path.with_suffix(".safetensors")))
     return path
+
+
+def make_questions(root: Path, checkpoints: list[str]) -> list[QuestionFolder]:
+    """Answered questions as capture leaves them, a set of two groups; later checkpoints know more."""
+    asked: list[dict[str, Any]] = [
+        {"group": "sums", "question": "2+2?", "answer": ["4"], "choices": ["3", "4", "5"]},
+        {"group": "sums", "question": "1+1?", "answer": ["2"], "choices": ["2", "7"]},
+        {"group": "names", "question": HOSTILE, "answer": [HOSTILE, "Nora"], "choices": []},
+        {"group": "", "question": LONG, "answer": ["yes"], "choices": []},
+    ]
+    asked[2]["history"] = [{"role": "user", "content": f"I am Nora. {HOSTILE}"}]
+    found = []
+    for place, name in enumerate(checkpoints):
+        rows = []
+        for i, item in enumerate(asked):
+            knows = i < place
+            choices = {text: -1.5 - (text != item["answer"][0]) for text in item["choices"]}
+            said = item["answer"][0] if knows else (item["choices"] or [HOSTILE + LONG])[-1]
+            rows.append(
+                {
+                    "id": str(i + 1),
+                    "group": item["group"],
+                    "question": item["question"],
+                    "answer": " | ".join(item["answer"]),
+                    "generated": said,
+                    "prediction": said,
+                    "grade": "multiple_choice" if choices else "exact",
+                    "correct": knows,
+                    "logprob": -1.5 - i,
+                    "logprob_per_token": -0.5,
+                    "choice_logprobs": json.dumps(choices),
+                    "choice_logprobs_per_token": json.dumps(choices),
+                }
+            )
+        folder = root / f"quiz@{name}-{_short('quiz', name)}"
+        folder.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "index.parquet")
+        (folder / "run.json").write_text("{}", encoding="utf-8")
+        questions = [{"history": [], **item} for item in asked]
+        info = {"label": f"quiz@{name}", "scenario": {"questions": questions}}
+        (folder / "questions.json").write_text(json.dumps(info), encoding="utf-8")
+        found.append(QuestionFolder.open(folder))
+    return found
 
 
 def _generated(scenario: str, place: int) -> str:

@@ -42,6 +42,7 @@ def written() -> Written:
             ),
             "discrimination": rows("discrimination", *layers),
             "role_averages": rows("role_averages", role, {**role, "scope": "run"}),
+            "question_accuracy": rows("question_accuracy"),
         },
         {"runs": 2, "pairs": 1},
         {"base": {"runs": 2, "snapshots": 12}, "bare": {"runs": 0, "snapshots": 0}},

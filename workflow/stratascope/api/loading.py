@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.hub import resolve_revision
 
 from stratascope.api.model import Model
 from stratascope.capture import loading
+from stratascope.capture.loading import quiet
 from stratascope.errors import StratascopeError
 from stratascope.study import schema
 from stratascope.study.checkpoints import Checkpoint, is_hub_id, local_folder, names_for
@@ -55,13 +57,15 @@ def load(
     if folder is not None and revision is not None:
         raise StratascopeError(f"load: {source} is a folder, which has no revision; leave it out")
     name = names_for([model])[model]
-    place = str(folder) if folder else model.id
-    checkpoint = Checkpoint(name, model, place, None if folder else revision or "main", "")
+    if folder is not None:
+        checkpoint = Checkpoint(name, model, str(folder), None, "")
+    else:
+        checkpoint = _on_hub(name, model)
     if dtype is None:
         own = _saved_dtype(checkpoint)
         checkpoint = replace(checkpoint, model=model.model_copy(update={"dtype": own}))
     loaded = loading.load(checkpoint)
-    return Model(loaded.model, loaded.tokenizer, _pinned(checkpoint, loaded.model))
+    return Model(loaded.model, loaded.tokenizer, checkpoint)
 
 
 def wrap(
@@ -88,10 +92,13 @@ def _named(dtype: torch.dtype | str | None) -> Dtype:
     return half.get(str(dtype).removeprefix("torch."), "float32")
 
 
-def _pinned(checkpoint: Checkpoint, model: PreTrainedModel) -> Checkpoint:
-    """The checkpoint at the commit that was loaded; a branch of the hub may move on."""
-    commit = getattr(model.config, "_commit_hash", None)
-    if checkpoint.is_local or commit is None:
-        return checkpoint
-    identity = f"hub:{checkpoint.model.id}@{commit}"
-    return replace(checkpoint, revision=commit, identity=identity)
+def _on_hub(name: str, model: schema.Model) -> Checkpoint:
+    """The checkpoint at the commit that its branch or tag means now; a branch moves on.
+
+    Without the network that is the commit in the cache. Where there is none either, loading says so.
+    """
+    wanted = model.revision or "main"
+    with quiet():
+        found = resolve_revision(model.id, revision=wanted)
+    commit = str(getattr(found, "resolved", found))
+    return Checkpoint(name, model, model.id, commit, f"hub:{model.id}@{commit}")
