@@ -66,6 +66,21 @@ def test_a_text_alone_is_a_batch_of_one(model: ss.Model) -> None:
     assert acts.texts == ["I am so happy"] * len(kinds)
 
 
+def test_what_a_tokenizer_returns(model: ss.Model, texts: list[str]) -> None:
+    """A tokenizer's own batch is read as it is, padding on the left included, and pooled by its mask."""
+    batch = model.tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
+    with model.record(layers=3) as acts:
+        model(batch)
+        model(**batch)
+    with model.record(layers=3) as plain:
+        model(texts)
+    assert acts.texts == texts * 2
+    assert torch.equal(acts.passes[1].mask, batch["attention_mask"].bool())
+    last = acts.pooled("last")["hidden_out", 3]
+    assert torch.allclose(last[:3], plain.pooled("last")["hidden_out", 3], atol=1e-4)
+    assert torch.equal(last[:3], last[3:])
+
+
 def test_conversations_are_rendered(model: ss.Model) -> None:
     """Messages go through the chat template, its special tokens once, as one conversation or many."""
     talk = [{"role": "user", "content": "I am so happy"}]
@@ -111,10 +126,11 @@ def test_texts_in_a_batch_are_as_alone(kind: str, make: Make) -> None:
     shared = {"num_key_value_heads": 2} if kind == "mixtral" else {}
     model = ss.wrap(make(kind, **shared))
     ids = [[5, 6, 7, 8, 9, 10], [11, 12], [13, 14, 15]]
-    with model.record("hidden_out", "attn_out") as batch:
+    sites = ["hidden_out", "attn_out", *(["router_logits"] if kind == "mixtral" else [])]
+    with model.record(sites) as batch:
         model(ids)
     for row, own in enumerate(ids):
-        with model.record("hidden_out", "attn_out") as alone:
+        with model.record(sites) as alone:
             model(own)
         for name in batch:
             close(batch[name][row, : len(own)], alone[name][0])
@@ -228,13 +244,14 @@ def test_no_hook_survives_an_error_in_the_model(model: ss.Model, hooks: Hooks) -
 def test_blocks_within_blocks(model: ss.Model, hooks: Hooks) -> None:
     """An inner block records its own passes, the outer one all of them."""
     before = hooks(model.module)
-    with model.record("hidden_out", layers=1) as outer:
+    with model.record("hidden_out", "attn_weights", layers=1) as outer:
         model("I am")
-        with model.record("q", layers=0) as inner:
+        with model.record("q", "attn_weights", layers=[0, 1]) as inner:
             model("so happy")
         model("We are calm")
     assert (len(outer.passes), len(inner.passes)) == (3, 1)
-    assert list(inner) == ["layer_00/q"]
+    assert torch.equal(outer.passes[1]["attn_weights", 1], inner["attn_weights", 1])
+    assert inner.sites == ["q", "attn_weights"]
     assert inner.texts == ["so happy"]
     assert outer.texts == ["I am", "so happy", "We are calm"]
     assert hooks(model.module) == before
@@ -339,6 +356,7 @@ def test_images_of_other_sizes_do_not_make_a_batch() -> None:
     with refused(r"\(1, 2, 3, 3\) and \(1, 2, 7, 7\).*`\.passes`"):
         acts["0"]
     assert acts.passes[1]["0"].shape == (1, 2, 7, 7)
+    assert "2 passes apart" in repr(acts)
 
 
 def test_a_part_of_the_model_by_itself(model: ss.Model) -> None:
@@ -492,5 +510,6 @@ def test_wrapping_takes_a_model_as_it_is(make: Make) -> None:
     model = ss.wrap(module, name="mine")
     assert model.module is module
     assert isinstance(module, PreTrainedModel)
+    assert repr(ss.wrap(nn.Linear(2, 2))) == "Linear: Linear on cpu"
     assert repr(model).startswith("mine: GPT2LMHeadModel of 2 layers on cpu; sites: embeddings")
     assert model.tree().startswith("GPT2LMHeadModel")

@@ -17,8 +17,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from stratascope.capture.features.extract import extract_features
 from stratascope.capture.loading import Loaded, load
+from stratascope.store.datasets import BadRow, MemorySource, Row
+from stratascope.store.features import Features, is_features
 from stratascope.study.checkpoints import Checkpoint
+from stratascope.study.dataset import Dataset
+from stratascope.study.features import FeatureSet
 from stratascope.study.runs import ReferenceSet, Run
 from stratascope.study.schema import Capture, Generation, Message, Model, Reference
 
@@ -274,5 +279,32 @@ def make_references() -> Callable[..., ReferenceSet]:
         )
         positions = ("generation_prompt", "turn_end", "content_mean")
         return ReferenceSet(references, positions, "all", loaded.checkpoint, 1)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def extract() -> Callable[..., Features]:
+    """Extracts features: ``extract(loaded, folder, texts or rows, **fields of Dataset)``."""
+
+    def make(
+        loaded: Loaded,
+        folder: Path,
+        rows: list[str] | list[Row | BadRow],
+        *,
+        part: tuple[int, int] = (1, 1),
+        said: list[str] | None = None,
+        compiled: bool = False,
+        **dataset: Any,
+    ) -> Features | None:
+        source = MemorySource(
+            [Row(i, text=row) if isinstance(row, str) else row for i, row in enumerate(rows, 1)]
+        )
+        features = FeatureSet(
+            "texts", Dataset(data="memory", **dataset), "content", loaded.checkpoint, threads=1
+        )
+        told = [] if said is None else said
+        extract_features(loaded, features, source, folder, told.append, part=part, compile=compiled)
+        return Features.open(folder) if is_features(folder) else None
 
     return make

@@ -194,7 +194,8 @@ def test_contracted_columns_come_first_in_order(tables: dict[str, pd.DataFrame])
         assert ",".join(tables[stem].columns).startswith(columns)
     for stem, table in TABLES.items():
         assert tuple(tables[stem].columns) == table.columns
-        assert len(tables[stem]) > 0
+        # No question was asked here.
+        assert len(tables[stem]) > 0 or stem in ("questions", "question_accuracy")
 
 
 def test_intra_run_cells(tables: dict[str, pd.DataFrame]) -> None:

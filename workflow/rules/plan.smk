@@ -29,4 +29,7 @@ except StratascopeError as error:
 LAYOUT = Layout.of_study()
 CAPTURES = {job.name: job for job in PLAN.captures}
 FEATURES = {job.name: job for job in PLAN.features}
+PROBES = {job.name: job for job in PLAN.probes}
+TRANSFERS = {job.name: job for job in PLAN.transfers}
+SIMILARITIES = {job.name: job for job in PLAN.similarities}
 STATES = {job.name: job for job in PLAN.states}

@@ -25,4 +25,4 @@ rule similarity:
     message:
         "Comparing representations of {wildcards.job}"
     shell:
-        "python -m stratascope similarities {output} 2>&1 | tee {log}"
+        "python -m stratascope representations {output} 2>&1 | tee {log}"

@@ -1,6 +1,7 @@
 # Tables: every comparison, in one vectorised job.
 #
-# Needs: the states of all checkpoints, and the manifests of capture jobs that asked questions.
+# Needs: the states of all checkpoints, the manifests of capture jobs that asked questions, and what was
+# computed from features.
 # Leaves: results/tables/*.csv and results/metrics.json, whose names are fixed, and a stamp whose name
 # carries their digest: without Snakemake's records (a fresh clone) the stamp alone tells old from new.
 
@@ -13,6 +14,9 @@ rule tables:
             for name, job in CAPTURES.items()
             if job.questions
         ],
+        ancient(expand(LAYOUT.probes / "{job}.json", job=PROBES)),
+        ancient(expand(LAYOUT.transfer / "{job}.json", job=TRANSFERS)),
+        ancient(expand(LAYOUT.similarity / "{job}.json", job=SIMILARITIES)),
     output:
         tables=report(
             expand(LAYOUT.tables / "{table}.csv", table=TABLES),

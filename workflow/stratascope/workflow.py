@@ -13,12 +13,13 @@ from stratascope.store.commit import disk_errors, write_json
 from stratascope.store.hashes import recorded, sha256
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.questions import QUESTIONS, QuestionFolder
+from stratascope.study.analyses import ProbeJob, SimilarityJob, TransferJob
 from stratascope.study.features import FeatureJob
 from stratascope.study.jobs import CaptureJob, StatesJob
 from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
-J = TypeVar("J", CaptureJob, FeatureJob, StatesJob)
+J = TypeVar("J", CaptureJob, FeatureJob, ProbeJob, TransferJob, SimilarityJob, StatesJob)
 
 
 def use_this_package() -> None:
@@ -111,6 +112,27 @@ def features_target(plan: Plan, root: Path, target: Path, say: Callable[[str], N
     )
 
 
+def probes_target(plan: Plan, root: Path, target: Path) -> None:
+    """Fit the probes of a dataset on a checkpoint; leaves ``target`` and the files beside it."""
+    from stratascope.analyses.probes import fit_probes
+
+    fit_probes(_job(plan.probes, target), root / LAYOUT.features, root / target)
+
+
+def transfer_target(plan: Plan, root: Path, target: Path) -> None:
+    """Judge a dataset's probes on other checkpoints or layers."""
+    from stratascope.analyses.transfer import measure_transfer
+
+    measure_transfer(_job(plan.transfers, target), root / LAYOUT.features, root / target)
+
+
+def similarity_target(plan: Plan, root: Path, target: Path) -> None:
+    """Compare how the checkpoints represent a dataset."""
+    from stratascope.analyses.similarity import measure_similarity
+
+    measure_similarity(_job(plan.similarities, target), root / LAYOUT.features, root / target)
+
+
 def states_target(plan: Plan, root: Path, target: Path) -> None:
     """Write a checkpoint's state vectors beside their index ``target``."""
     from stratascope.store.runs import RunFolder
@@ -131,6 +153,7 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
     """Write every table, metrics.json, and the stamp ``target``."""
     from stratascope.report.headline import write_headline
     from stratascope.report.tables import write_tables
+    from stratascope.report.tables.states import Analyses
 
     _start(root, target, f"tables-{plan.tables_digest}")
     states = [root / LAYOUT.states / f"{job.name}.json" for job in plan.states]
@@ -138,11 +161,19 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
         _captured(root / LAYOUT.questions / asked.folder, QuestionFolder.open)
         for asked in plan.questions
     ]
+    analyses = Analyses(
+        probes=tuple(root / LAYOUT.probes / f"{job.name}.json" for job in plan.probes),
+        transfers=tuple(root / LAYOUT.transfer / f"{job.name}.json" for job in plan.transfers),
+        similarities=tuple(
+            root / LAYOUT.similarity / f"{job.name}.json" for job in plan.similarities
+        ),
+    )
     with disk_errors(root / LAYOUT.tables):
-        written = write_tables(states, root / LAYOUT.tables, questions)
+        written = write_tables(states, root / LAYOUT.tables, questions, analyses=analyses)
         write_headline(written, root / LAYOUT.metrics)
     tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
-    _stamp(root, target, [*states, *tables, root / LAYOUT.metrics])
+    computed = [*analyses.probes, *analyses.transfers, *analyses.similarities]
+    _stamp(root, target, [*states, *computed, *tables, root / LAYOUT.metrics])
 
 
 def report_target(plan: Plan, root: Path, target: Path) -> None:

@@ -228,14 +228,16 @@ class Activations(Mapping[str, torch.Tensor]):
     # How it shows itself
 
     def _listed(self) -> Rows:
-        return Rows(
-            {
-                "tensor": name,
-                "shape": " x ".join(map(str, tensor.shape)),
-                "dtype": str(tensor.dtype).removeprefix("torch."),
-            }
-            for name, tensor in self.items()
-        )
+        return Rows({"tensor": name, **self._outline(name)} for name in self)
+
+    def _outline(self, name: str) -> dict[str, str]:
+        try:
+            tensor = self[name]
+        except StratascopeError:  # passes that do not make one batch
+            found = sum(name in item.tensors for item in self._passes)
+            return {"shape": f"{found} passes apart", "dtype": ""}
+        shape = " x ".join(map(str, tensor.shape))
+        return {"shape": shape, "dtype": str(tensor.dtype).removeprefix("torch.")}
 
     def __repr__(self) -> str:
         return repr(self._listed()) if self._passes else "no forward pass was recorded"

@@ -13,19 +13,19 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stratascope.api.activations import Activations
+from stratascope.api.attention import weights_handed_over
 from stratascope.api.generated import Generated, write
 from stratascope.api.gradients import Of, differentiate
 from stratascope.api.inputs import is_text, one_prompt, padded, read_texts
 from stratascope.api.passes import Pass
 from stratascope.api.places import Layers, family_at, find_taps
 from stratascope.api.recorder import Recorder, recording
-from stratascope.capture.attention import IMPLEMENTATION
 from stratascope.capture.families import Family
 from stratascope.capture.hooks import language_config
-from stratascope.capture.loading import Loaded, quiet
+from stratascope.capture.loading import Loaded
 from stratascope.capture.modules import module_tree
 from stratascope.capture.prompts import token_text
-from stratascope.capture.sites import Tap, family_sites
+from stratascope.capture.sites import family_sites
 from stratascope.errors import StratascopeError
 from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.schema import Generation
@@ -99,9 +99,9 @@ class Model:
         return module_tree(self.module)
 
     def __repr__(self) -> str:
-        kind = type(self.module).__name__
+        layers = f" of {self.layers} layers" if self.layers else ""
         sites = f"; sites: {', '.join(self.sites)}" if self.sites else ""
-        return f"{self.name}: {kind} of {self.layers} layers on {self.device}{sites}"
+        return f"{self.name}: {type(self.module).__name__}{layers} on {self.device}{sites}"
 
     # What it does
 
@@ -110,15 +110,19 @@ class Model:
 
         ``model("a text")``, ``model(["a text", "another"])``, ``model(messages)`` for a conversation (a
         list of dicts with role and content) or a list of them, ``model(ids)`` for token ids: all padded
-        on the right, with a mask. ``generation_prompt`` ends conversations with the template's. Anything
-        else, such as ``model(**tokenizer("a text", return_tensors="pt"))``, goes to the module as it is.
+        on the right, with a mask. ``generation_prompt`` ends conversations with the template's. What a
+        tokenizer returns, and any other dict, is the module's keywords. Anything else goes to the module
+        as it is.
 
         Raises:
             StratascopeError: an empty text, one longer than the context, text without a tokenizer.
         """
         given = None
-        if len(args) == 1 and self._reads(args[0]):
-            given = self._read(args[0], generation_prompt)
+        first = args[0] if len(args) == 1 else None
+        if isinstance(first, Mapping):
+            args, kwargs = (), {**self._on_device(first), **kwargs}
+        elif first is not None and self._reads(first):
+            given = self._read(first, generation_prompt)
             args, named = self._arguments(given)
             kwargs = {**named, **kwargs}
         for recorder in self._recorders:
@@ -222,34 +226,8 @@ class Model:
     def _listening(self, names: Sequence[str], layers: Layers, grad: bool) -> Iterator[Recorder]:
         """A recorder for ``names``, with the attention implementation that it needs."""
         taps, raw = find_taps(self.module, self.family, names, layers, self.layers)
-        before = self._switch_attention(taps)
-        try:
+        with weights_handed_over(self.module, self.family, taps):
             yield Recorder(self.module, taps, raw, grad)
-        finally:
-            if before is not None:
-                cast("PreTrainedModel", self.module).set_attn_implementation(before)
-
-    def _switch_attention(self, taps: Sequence[Tap]) -> str | None:
-        """Have attention hand its weights over, where they are wanted; what was there before, if other.
-
-        Raises:
-            StratascopeError: an architecture whose attention stays what it was loaded with.
-        """
-        if self.family is None or not any(tap.where == "weights" for tap in taps):
-            return None
-        module = cast("PreTrainedModel", self.module)
-        before: str = module.config._attn_implementation
-        wanted = self.family.attention or IMPLEMENTATION
-        if before == wanted:
-            return None
-        with quiet():
-            module.set_attn_implementation(wanted)
-        if module.config._attn_implementation != wanted:
-            raise StratascopeError(
-                f"attn_weights: this {module.config.model_type} keeps the attention that it was loaded "
-                f"with, which is {before}; use `ss.load`, or attn_implementation={wanted!r}"
-            )
-        return before
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -281,6 +259,13 @@ class Model:
     def _decode(self, ids: Sequence[int]) -> str:
         assert self.tokenizer is not None
         return str(self.tokenizer.decode(ids))
+
+    def _on_device(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        device = self.device
+        return {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in keywords.items()
+        }
 
     def _reads(self, given: Any) -> bool:
         language = isinstance(self.module, PreTrainedModel) or self.tokenizer is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -58,8 +59,8 @@ class Recorder:
         kept = self._shaped(tap, self._with_graph(tap, tensor) if self.grad else _copied(tensor))
         tensors = self.passes[-1].tensors
         for name in tap.names:
-            runs = sum(other.partition("#")[0] == name for other in tensors)
-            tensors[f"{name}#{runs + 1}" if runs else name] = kept
+            run = next(n for n in count(1) if _of_run(name, n) not in tensors)
+            tensors[_of_run(name, run)] = kept
 
     def _shaped(self, tap: Tap, tensor: torch.Tensor) -> torch.Tensor:
         whole = self.grad or (tap.cut is None and tensor.ndim == 3)
@@ -111,6 +112,11 @@ def recording(recorder: Recorder) -> Iterator[None]:
         begins.remove()
         ends.remove()
     recorder.check()
+
+
+def _of_run(name: str, run: int) -> str:
+    """What a module's tensor is called when it runs in a pass for the ``run``-th time."""
+    return name if run == 1 else f"{name}#{run}"
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:

@@ -24,8 +24,9 @@ from stratascope.study.estimate.planned import (
     captures_work,
     dataset_work,
     model_work,
+    roughly,
 )
-from stratascope.study.estimate.room import Amount, Room, needs, refusal
+from stratascope.study.estimate.room import Amount, Room, as_option, needs, refusal
 from stratascope.study.estimate.work import Device, Work
 from stratascope.study.features import FeatureSet
 from stratascope.study.questionset import QuestionSet
@@ -75,11 +76,13 @@ def check_features(
     *,
     part: tuple[int, int] = (1, 1),
     limits: Limits = Limits(),  # noqa: B008 (frozen)
+    options: bool = False,
 ) -> PreTrainedTokenizerBase:
     """Say what extracting ``source`` into ``folder`` needs, and refuse it without room.
 
     ``part`` (i, k): this job makes the i-th of k parts. Lengths are taken from ``SAMPLE`` texts. What
-    lies in ``folder`` already needs no room again. Returns the tokenizer, which is loaded for that.
+    lies in ``folder`` already needs no room again. ``options``: settings are written as options of the
+    command line. Returns the tokenizer, which is loaded for that.
 
     Raises:
         StratascopeError: too little memory or disk, with the settings that would make it fit.
@@ -91,7 +94,8 @@ def check_features(
     texts = measure(source, tokenizer, features.dataset.generation_prompt)
     work = dataset_work(model, features.dataset, texts.part(part[1]))
     there = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
-    _require(features.label, work, _room(model.device, folder, limits, there // part[1]), say)
+    room = _room(model.device, folder, limits, there // part[1])
+    _require(features.label, work, room, say, as_option if options else str)
     return tokenizer
 
 
@@ -122,12 +126,13 @@ def counter(tokenizer: PreTrainedTokenizerBase) -> Count:
 
 
 def measure(
-    source: Source, tokenizer: PreTrainedTokenizerBase, generation_prompt: bool = False
+    source: Source, tokenizer: PreTrainedTokenizerBase | None, generation_prompt: bool = False
 ) -> Texts:
     """How many texts there are, and how long: exact for up to ``SAMPLE`` of them.
 
-    Of more, ``SAMPLE`` are read, evenly spread, and the totals are the mean and two standard errors
-    times their number; the longest is the longest of those read. Bad rows count as the others do.
+    Of more, ``SAMPLE`` are read, evenly spread; the totals are the mean and two standard errors times
+    their number, the longest is the longest of those read. Bad rows count as the others do. Without a
+    tokenizer, tokens are guessed from bytes.
     """
     total = source.count()
     numbers = [i * total // min(total, SAMPLE) for i in range(min(total, SAMPLE))]
@@ -139,10 +144,15 @@ def measure(
     return Texts(total, _sum(tokens, total), max(tokens), _sum(size, total))
 
 
-def _size(row: Row, tokenizer: PreTrainedTokenizerBase, generation_prompt: bool) -> tuple[int, int]:
+def _size(
+    row: Row, tokenizer: PreTrainedTokenizerBase | None, generation_prompt: bool
+) -> tuple[int, int]:
     """Tokens and bytes of a text; nothing of one that will be refused."""
     if row.ids is not None:
         return len(row.ids), 0
+    if tokenizer is None:
+        messages = row.messages or (Message(role="user", content=row.text or ""),)
+        return roughly(messages), sum(len(m.content.encode(errors="replace")) for m in messages)
     text, special = row.text or "", True
     if row.messages is not None:
         special = not prompts.has_template(tokenizer)
@@ -194,12 +204,18 @@ def _room(device: Device, folder: Path, limits: Limits, there: int = 0) -> Room:
         return Room(memory or ram, disk)
     import torch
 
-    free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
+    # What this process has reserved already is still its own.
+    free = [
+        torch.cuda.mem_get_info(i)[0] + torch.cuda.memory_reserved(i)
+        for i in range(torch.cuda.device_count())
+    ]
     one = Amount(free[torch.cuda.current_device()])
     return Room(ram, disk, memory or one, memory or Amount(sum(free)))
 
 
-def _require(label: str, work: Work, room: Room, say: Say) -> None:
+def _require(
+    label: str, work: Work, room: Room, say: Say, written: Callable[[str], str] = str
+) -> None:
     """Say what ``work`` needs; refuse it if that is more than there is.
 
     Raises:
@@ -207,6 +223,6 @@ def _require(label: str, work: Work, room: Room, say: Say) -> None:
     """
     wanted = estimate(work)
     say(f"{label}: {needs(wanted, room)}")
-    refused = refusal(work, wanted, room)
+    refused = refusal(work, wanted, room, written)
     if refused is not None:
         raise StratascopeError(f"{label}: {refused}")

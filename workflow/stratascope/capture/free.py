@@ -18,7 +18,7 @@ V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 def free_ram(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     """Bytes of memory that this process can have in all, what it has already included."""
     free = min([_available(proc), *_allowed(proc, cgroups)])
-    return free + _resident(proc)
+    return free + _own(proc)
 
 
 def free_disk(folder: Path) -> int:
@@ -35,9 +35,12 @@ def _available(proc: Path) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _resident(proc: Path) -> int:
-    fields = " ".join(_lines(proc / "self" / "statm")).split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
+def _own(proc: Path) -> int:
+    """What this process has. Files that it maps are not counted: they are free to everybody."""
+    for line in _lines(proc / "self" / "status"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _allowed(proc: Path, cgroups: Path) -> Iterator[int]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from stratascope.capture.attention import LISTENER
+from stratascope.capture.attention import LISTENER, Listener
 from stratascope.capture.sites import Tap
 from stratascope.errors import StratascopeError
 
@@ -66,13 +66,27 @@ def _attach(stack: ExitStack, model: nn.Module, tap: Tap, deliver: Deliver) -> N
         elif (weights := _read(tap, output)) is not None:
             deliver(tap, weights)
 
+    outer = module.__dict__.get(LISTENER)  # of a block around this one
+
+    def heard(weights: torch.Tensor) -> None:
+        if outer is not None:
+            outer(weights)
+        deliver(tap, weights)
+
     if tap.where == "weights" and tap.item is None:
-        setattr(module, LISTENER, lambda weights: deliver(tap, weights))
-        stack.callback(delattr, module, LISTENER)
+        setattr(module, LISTENER, heard)
+        stack.callback(_give_back, module, outer)
     elif tap.where == "input":
         stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
     else:
         stack.callback(module.register_forward_hook(after).remove)
+
+
+def _give_back(module: nn.Module, outer: Listener | None) -> None:
+    if outer is None:
+        delattr(module, LISTENER)
+    else:
+        setattr(module, LISTENER, outer)
 
 
 @contextmanager
@@ -120,4 +134,4 @@ def token_rows(tap: Tap, tensor: torch.Tensor, batch: int, config: Any) -> torch
     """
     rows = flat_rows(tap, tensor, batch)
     rows = rows if tap.cut is None else tap.cut(rows, config)
-    return rows.unflatten(0, (batch, -1))
+    return rows.reshape(batch, len(rows) // batch, -1)

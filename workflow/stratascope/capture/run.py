@@ -35,6 +35,7 @@ from stratascope.store.hashes import recorded
 from stratascope.store.runs import GRADIENTS, SOURCES
 from stratascope.store.tensors import DTYPES, TensorFile, TensorSpec, bytes_of
 from stratascope.study.digest import digest
+from stratascope.study.estimate.disk import listing_bytes, reference_set_bytes, state_bytes
 from stratascope.study.runs import ReferenceSet, Run
 from stratascope.study.schema import Message
 from stratascope.study.stages import version
@@ -111,10 +112,10 @@ def plan_bytes(loaded: Loaded, run: Run) -> int:
     layers, taps = _taps(loaded, run)
     prompt = _prompt(loaded, run).ids
     specs = _specs(loaded, run, taps, prompt)
-    vectors = _state_bytes(loaded, len(run.capture.snapshot_positions), layers, len(run.messages))
-    # The JSON files list each token a few times, and each step's tensors and likeliest tokens.
-    listed = len(specs) + run.capture.top_k_probs + 8
-    text = 200 * (run.generation.max_new_tokens * listed + len(prompt) * (len(run.messages) + 4))
+    capture, new, messages = run.capture, run.generation.max_new_tokens, len(run.messages)
+    hidden, positions = int(loaded.config.hidden_size), len(capture.snapshot_positions)
+    vectors = state_bytes(hidden, positions, len(layers), messages)
+    text = listing_bytes(len(specs), capture.top_k_probs, len(prompt), new, messages)
     gradients = gradient_specs(run, specs, len(prompt))
     return bytes_of(specs) + bytes_of(gradients) + vectors + text
 
@@ -126,15 +127,10 @@ def reference_bytes(loaded: Loaded, references: ReferenceSet) -> int:
         StratascopeError: layers that the model does not have.
     """
     layers = resolve_layers(references.layers, loaded.layers)
+    hidden, positions = int(loaded.config.hidden_size), len(references.positions)
     characters = sum(len(m.content) for r in references.references for m in r.messages)
-    vectors = _state_bytes(loaded, len(references.positions), layers, len(references.references))
-    # Every token, at most one for each byte, is listed once at its positions.
-    return vectors + 100 * len(references.positions) * characters + 10_000
-
-
-def _state_bytes(loaded: Loaded, positions: int, layers: Sequence[int], rows: int) -> int:
-    tensors = positions * len(layers) * len(SOURCES)
-    return tensors * (rows * int(loaded.config.hidden_size) * 4 + 200)
+    rows = len(references.references)
+    return reference_set_bytes(hidden, positions, len(layers), rows, characters)
 
 
 def capture_run(loaded: Loaded, run: Run, folder: Path, progress: Progress | None = None) -> None:

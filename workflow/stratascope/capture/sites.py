@@ -101,8 +101,7 @@ def resolve_layers(
     beyond = [layer for layer in layers if not 0 <= layer < total]
     if beyond:
         raise StratascopeError(
-            f"{key}: {beyond[0]} is not a layer of this model, which has layers 0 to "
-            f"{total - 1}"
+            f"{key}: {beyond[0]} is not a layer of this model, which has layers 0 to {total - 1}"
         )
     return sorted(set(layers))
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stratascope.errors import StratascopeError
+
 if TYPE_CHECKING:
     from stratascope.study.plan import Plan
 
@@ -46,3 +48,14 @@ def print_rows(rows: list[dict[str, Any]], form: str) -> None:
     from stratascope.rows import render
 
     click.echo(render(rows, form), nl=False)
+
+
+def layer_numbers(text: str) -> list[int]:
+    """What --layers names: ``0-2,5`` as [0, 1, 2, 5]."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.strip().isdecimal() or not (last or first).strip().isdecimal():
+            raise StratascopeError(f"--layers: {part!r} is neither a layer nor a range as 0-5")
+        found += range(int(first), int(last or first) + 1)
+    return found

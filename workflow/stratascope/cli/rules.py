@@ -34,6 +34,36 @@ def features(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+def probes(target: Path, directory: Path) -> None:
+    """[workflow] Fit the probes of a dataset on a checkpoint, into TARGET and beside it."""
+    from stratascope.workflow import probes_target
+
+    probes_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
+def transfer(target: Path, directory: Path) -> None:
+    """[workflow] Judge a dataset's probes on other checkpoints or layers, into TARGET."""
+    from stratascope.workflow import transfer_target
+
+    transfer_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
+def representations(target: Path, directory: Path) -> None:
+    """[workflow] Compare how layers and checkpoints represent a dataset, into TARGET."""
+    from stratascope.workflow import similarity_target
+
+    similarity_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
 def states(target: Path, directory: Path) -> None:
     """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
     from stratascope.workflow import states_target

@@ -29,8 +29,8 @@ def run(
     """Capture a scenario file, or every scenario in a folder, without a study.
 
     Runs lie below the scenario's `output.dir` if that is set, else in results/runs; answered
-    questions in results/questions. What was captured before is not captured again. Model folders and `output.dir` are relative to
-    --directory.
+    questions in results/questions. What was captured before is not captured again. Model folders
+    and `output.dir` are relative to --directory.
 
     \b
     Examples:
@@ -198,6 +198,11 @@ def schema(what: str) -> None:
 
     from stratascope.study.questions import QuestionScenario
     from stratascope.study.schema import Scenario, Study
+    from stratascope.study.strict import Strict
 
-    models = {"scenario": Scenario, "questions": QuestionScenario, "config": Study}
+    models: dict[str, type[Strict]] = {
+        "scenario": Scenario,
+        "questions": QuestionScenario,
+        "config": Study,
+    }
     click.echo(json.dumps(models[what].model_json_schema(), indent=2))

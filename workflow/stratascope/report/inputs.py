@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from stratascope.errors import StratascopeError
+from stratascope.report.extracted import Extracted
+from stratascope.report.scored import Scored, scored
 
 SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
 MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
@@ -26,6 +28,11 @@ TABLES = (
     "checkpoints",
     "questions",
     "question_accuracy",
+    "probes",
+    "probe_predictions",
+    "probe_transfer",
+    "similarity",
+    "drift",
 )
 # Columns whose values are names: a run called "1e3" must stay "1e3".
 TEXT_COLUMNS = (
@@ -33,6 +40,8 @@ TEXT_COLUMNS = (
     "generated_a", "generated_b", "state", "scope", "role",
     "scenario", "id", "group", "history", "question", "answer", "generated", "prediction", "grade",
     "choice_logprobs", "choice_logprobs_per_token",
+    "dataset", "label", "site", "measure", "truth", "predicted", "checkpoint_from", "checkpoint_to",
+    "checkpoint_a", "checkpoint_b", "against", "against_checkpoint",
 )  # fmt: skip
 
 
@@ -88,6 +97,8 @@ class ReportData:
     layers: tuple[int, ...]
     tables: Mapping[str, pd.DataFrame]
     metrics: Mapping[str, Any]
+    features: tuple[Extracted, ...] = ()
+    scored: tuple[Scored, ...] = ()
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of `TABLES`, empty if the study has none."""
@@ -102,6 +113,11 @@ class ReportData:
     def checkpoint_names(self) -> tuple[str, ...]:
         """The names of all checkpoints, in the study's order."""
         return tuple(checkpoint.name for checkpoint in self.checkpoints)
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """The datasets whose features were extracted, in the study's order."""
+        return tuple(dict.fromkeys(item.dataset for item in self.features))
 
     @property
     def reference_labels(self) -> tuple[str, ...]:
@@ -120,7 +136,13 @@ class ReportData:
 
 
 def read_inputs(
-    study: Mapping[str, Any], tables: Path, states: Sequence[Path], runs: Path, metrics: Path
+    study: Mapping[str, Any],
+    tables: Path,
+    states: Sequence[Path],
+    runs: Path,
+    metrics: Path,
+    features: Sequence[Path] = (),
+    probes: Sequence[Path] = (),
 ) -> ReportData:
     """Read all that a report shows. Raises StratascopeError naming a file that is not there."""
     manifests = sorted(
@@ -145,6 +167,8 @@ def read_inputs(
         layers=tuple(sorted(_union([data["layers"] for data in manifest_data]))),
         tables={name: read_table(tables / f"{name}.csv") for name in TABLES},
         metrics=read_json(metrics) if metrics.is_file() else {},
+        features=tuple(Extracted.open(folder) for folder in features),
+        scored=tuple(found for path in probes for found in scored(read_json(path))),
     )
 
 

@@ -32,10 +32,15 @@ SCRIPTS = (
     "steps.js",
     "pairs.js",
     "scenarios.js",
+    "curves.js",
+    "probes.js",
+    "mistakes.js",
+    "probetokens.js",
+    "similarity.js",
     "navigation.js",
     "start.js",
 )
-STYLES = ("base.css", "layout.css", "parts.css", "explorer.css", "print.css")
+STYLES = ("base.css", "layout.css", "parts.css", "explorer.css", "probes.css", "print.css")
 
 
 def render(template: str, **context: Any) -> str:
@@ -53,7 +58,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("number", "signed", "interval", "plural", "joined", "first_upper"):
+    for name in ("number", "signed", "interval", "plural", "thousands", "joined", "first_upper"):
         made.filters[name] = getattr(text, name)
     for name in ("source_name", "measure_name", "position_name"):
         made.filters[name] = getattr(text, name)

@@ -17,6 +17,23 @@ MEASURE_NAMES = {
     "centred_cosine": "Centred cosine",
     "MAE": "MAE",
     "overlap": "Overlap (Jaccard)",
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "auroc": "AUROC",
+    "brier": "Brier score",
+    "calibration_error": "Calibration error",
+    "r2": "R²",
+    "linear_cka": "Linear CKA",
+    "linear_cka_debiased": "Linear CKA, debiased",
+    "rbf_cka": "RBF CKA",
+    "rbf_cka_debiased": "RBF CKA, debiased",
+    "svcca": "SVCCA",
+    "pwcca": "PWCCA",
+    "procrustes": "Procrustes distance",
+    "angular": "Angular distance",
+    "rsa": "RSA (Spearman)",
+    "rsa_pearson": "RSA (Pearson)",
+    "mutual_knn": "Mutual nearest neighbours",
 }
 POSITION_NAMES = {
     "generation_prompt": "generation prompt",
@@ -48,6 +65,11 @@ def interval(lower: float | None, upper: float | None, digits: int = 3) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """``1 run``, ``2 runs``, ``12,000 runs``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def thousands(count: int) -> str:
+    """``12,000``."""
+    return f"{count:,}"
 
 
 def joined(items: Sequence[str]) -> str:

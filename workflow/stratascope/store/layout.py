@@ -20,6 +20,11 @@ TABLES = (
     "checkpoints",
     "questions",
     "question_accuracy",
+    "probes",
+    "probe_predictions",
+    "probe_transfer",
+    "similarity",
+    "drift",
 )
 
 
@@ -33,6 +38,7 @@ class Layout:
     features: Path = RESULTS / "features"
     extractions: Path = RESULTS / "extractions"
     probes: Path = RESULTS / "probes"
+    transfer: Path = RESULTS / "transfer"
     similarity: Path = RESULTS / "similarity"
     questions: Path = RESULTS / "questions"
     states: Path = RESULTS / "states"

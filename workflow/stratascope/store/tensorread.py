@@ -77,7 +77,9 @@ class TensorReader:
         offset = self.start + entry["data_offsets"][0]
         return np.memmap(self.path, dtype=dtype, mode="r", offset=offset, shape=shape)
 
-    def float32(self, name: str, rows: int | slice | Sequence[int] | None = None) -> np.ndarray:
+    def float32(
+        self, name: str, rows: int | slice | Sequence[int] | np.ndarray | None = None
+    ) -> np.ndarray:
         """Rows (or all) of a tensor as a new float32 array; only these rows are read."""
         picked = self.raw(name)[slice(None) if rows is None else rows]
         if self.entries[name]["dtype"] == "BF16":

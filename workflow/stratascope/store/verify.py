@@ -115,7 +115,13 @@ def _captured(layout: Layout) -> dict[str, tuple[Path, tuple[str, ...]]]:
 
 def _indexed(layout: Layout) -> dict[Path, tuple[str, ...]]:
     """Artifacts of one index and files beside it, whose hashes it records."""
-    return {layout.states: STATES_ENDS, layout.probes: PROBES_ENDS, layout.similarity: (".json",)}
+    alone = (".json",)
+    return {
+        layout.states: STATES_ENDS,
+        layout.probes: PROBES_ENDS,
+        layout.transfer: alone,
+        layout.similarity: alone,
+    }
 
 
 def _extraction(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,7 +28,7 @@ class ProbeJob:
             {
                 "stage": ["probes", version("probes")],
                 "features": self.features.digest,
-                "spec": self.spec.model_dump(mode="json", exclude={"labels"}),
+                "spec": self.spec.model_dump(mode="json", exclude={"labels", "transfer"}),
                 "labels": self.labels,
                 "groups": self.features.dataset.groups,
             }
@@ -38,6 +38,35 @@ class ProbeJob:
     def name(self) -> str:
         """Its files in results/probes, without the suffix."""
         return f"{self.features.label}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class TransferJob:
+    """Probes of one dataset's labels, judged on other checkpoints or layers."""
+
+    dataset: str
+    sets: tuple[FeatureSet, ...]
+    after: tuple[FeatureJob, ...]
+    spec: Probes
+    labels: tuple[str, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """The hash of what the probes are fitted to and judged on, and how."""
+        return digest(
+            {
+                "stage": ["transfer", version("transfer")],
+                "features": [item.folder for item in self.sets],
+                "spec": self.spec.model_dump(mode="json", exclude={"labels"}),
+                "labels": self.labels,
+                "groups": self.sets[0].dataset.groups,
+            }
+        )
+
+    @property
+    def name(self) -> str:
+        """Its file in results/transfer, without the suffix."""
+        return f"{self.dataset}-{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -69,29 +98,41 @@ class SimilarityJob:
 
 def probe_jobs(jobs: Iterable[FeatureJob]) -> tuple[ProbeJob, ...]:
     """A job for every feature set with labels to probe. Token rows have no label of their own."""
-    found = []
-    for features, after in _by_set(jobs).items():
-        dataset = features.dataset
-        assert isinstance(dataset, StudyDataset)
-        if isinstance(dataset.probes, Probes) and dataset.pooled:
-            labels = dataset.labels if dataset.probes.labels is None else dataset.probes.labels
-            if labels:
-                found.append(ProbeJob(features, after, dataset.probes, labels))
-    return tuple(found)
+    return tuple(
+        ProbeJob(features, after, spec, labels)
+        for features, after in _by_set(jobs).items()
+        if (spec := _spec(features).probes) and (labels := _labels(features))
+    )
+
+
+def transfer_jobs(jobs: Iterable[FeatureJob]) -> tuple[TransferJob, ...]:
+    """A job for every dataset whose probes are to be judged elsewhere, too."""
+    return tuple(
+        TransferJob(name, sets, after, spec, labels)
+        for name, sets, after in _by_dataset(jobs)
+        if (spec := _spec(sets[0]).probes) and spec.transfer and (labels := _labels(sets[0]))
+    )
 
 
 def similarity_jobs(jobs: Iterable[FeatureJob]) -> tuple[SimilarityJob, ...]:
     """A job for every dataset with one row a text."""
-    by_set = _by_set(jobs)
-    found = []
-    for name in dict.fromkeys(features.name for features in by_set):
-        sets = tuple(features for features in by_set if features.name == name)
-        dataset = sets[0].dataset
-        assert isinstance(dataset, StudyDataset)
-        if isinstance(dataset.similarity, Similarity) and dataset.pooled:
-            after = tuple(dict.fromkeys(job for features in sets for job in by_set[features]))
-            found.append(SimilarityJob(name, sets, after, dataset.similarity))
-    return tuple(found)
+    return tuple(
+        SimilarityJob(name, sets, after, spec)
+        for name, sets, after in _by_dataset(jobs)
+        if (spec := _spec(sets[0]).similarity) and sets[0].dataset.pooled
+    )
+
+
+def _spec(features: FeatureSet) -> StudyDataset:
+    assert isinstance(features.dataset, StudyDataset)  # a study's feature sets are made from these
+    return features.dataset
+
+
+def _labels(features: FeatureSet) -> tuple[str, ...]:
+    dataset = _spec(features)
+    if not dataset.probes or not dataset.pooled:
+        return ()
+    return dataset.labels if dataset.probes.labels is None else dataset.probes.labels
 
 
 def _by_set(jobs: Iterable[FeatureJob]) -> dict[FeatureSet, tuple[FeatureJob, ...]]:
@@ -100,3 +141,13 @@ def _by_set(jobs: Iterable[FeatureJob]) -> dict[FeatureSet, tuple[FeatureJob, ..
         for part in job.parts:
             found[part.features] = (*found.get(part.features, ()), job)
     return found
+
+
+def _by_dataset(
+    jobs: Iterable[FeatureJob],
+) -> Iterator[tuple[str, tuple[FeatureSet, ...], tuple[FeatureJob, ...]]]:
+    """Each dataset, its feature sets in the order of checkpoints, and the jobs that extract them."""
+    by_set = _by_set(jobs)
+    for name in dict.fromkeys(features.name for features in by_set):
+        sets = tuple(features for features in by_set if features.name == name)
+        yield name, sets, tuple(dict.fromkeys(job for item in sets for job in by_set[item]))

@@ -90,6 +90,9 @@ class Probes(Strict):
     folds: int = Field(default=5, ge=2, description="Folds of the cross-validation.")
     bootstrap: int = Field(default=1000, ge=0, description="Draws for the intervals.")
     permutations: int = Field(default=20, ge=0, description="Draws of the shuffled-label null.")
+    transfer: tuple[Literal["checkpoints", "layers"], ...] = Field(
+        default=(), description="Also judge probes on other checkpoints, or other layers."
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of folds, draws and control tasks.")
 
 

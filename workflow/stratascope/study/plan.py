@@ -11,8 +11,10 @@ from stratascope.errors import StratascopeError
 from stratascope.study.analyses import (
     ProbeJob,
     SimilarityJob,
+    TransferJob,
     probe_jobs,
     similarity_jobs,
+    transfer_jobs,
 )
 from stratascope.study.checkpoints import (
     Checkpoint,
@@ -30,6 +32,7 @@ from stratascope.study.questionset import QuestionSet
 from stratascope.study.runs import Placed, Run, expand_all
 from stratascope.study.schema import Study
 from stratascope.study.stages import version
+from stratascope.study.told import check_told, told
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,19 @@ class Plan:
         return probe_jobs(self.features)
 
     @cached_property
+    def transfers(self) -> tuple[TransferJob, ...]:
+        """The datasets whose probes are judged on other checkpoints or layers."""
+        return transfer_jobs(self.features)
+
+    @cached_property
     def similarities(self) -> tuple[SimilarityJob, ...]:
         """The comparisons of every dataset's features."""
         return similarity_jobs(self.features)
+
+    @cached_property
+    def told(self) -> dict[str, tuple[str | None, ...]]:
+        """What each message of a run tells, by the run's label, where a scenario says so."""
+        return told(self.runs)
 
     @cached_property
     def tables_digest(self) -> str:
@@ -76,8 +89,11 @@ class Plan:
         }
         if self.questions:
             content["questions"] = [item.folder for item in self.questions]
-        if self.probes or self.similarities:
-            content["analyses"] = [job.name for job in (*self.probes, *self.similarities)]
+        analyses = (*self.probes, *self.transfers, *self.similarities)
+        if analyses:
+            content["analyses"] = [job.name for job in analyses]
+        if self.told:
+            content["told"] = self.told
         return digest(content)
 
     @cached_property
@@ -100,6 +116,7 @@ def make_plan(root: Path, identify: Identify, content_of: ContentOf) -> Plan:
     listed = _listed(study, root, identify)
     placed = place(files, listed, root, identify)
     runs, questions = expand_all(placed, study.capture.threads)
+    check_told(runs)
     if not runs:
         raise StratascopeError(
             "config/config.yaml: scenarios: only questions, and the report compares conversations: add "

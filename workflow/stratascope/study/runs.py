@@ -11,7 +11,7 @@ from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.config import AnyFile, QuestionFile, ScenarioFile
 from stratascope.study.digest import digest
 from stratascope.study.questionset import QuestionSet, ask
-from stratascope.study.schema import Capture, Generation, Message, Reference
+from stratascope.study.schema import Capture, Generation, PromptMessage, Reference
 from stratascope.study.stages import version
 
 
@@ -53,7 +53,7 @@ class Run:
     parent: str
     shown: str = field(compare=False)
     checkpoint: Checkpoint
-    messages: tuple[Message, ...]
+    messages: tuple[PromptMessage, ...]
     generation: Generation
     capture: Capture
     references: ReferenceSet | None

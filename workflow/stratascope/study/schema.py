@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from stratascope.study.dataset import StudyDataset
-from stratascope.study.names import check_checkpoint_name, check_name
+from stratascope.study.names import check_checkpoint_name, check_name, nearest
 from stratascope.study.strict import Dtype, Strict
 
 Position = Literal["generation_prompt", "turn_end", "content_mean"]
@@ -27,10 +27,21 @@ class Message(Strict):
 Messages = Annotated[tuple[Message, ...], Field(min_length=1)]
 
 
+class PromptMessage(Message):
+    """A turn of the conversation, and what it is known to tell."""
+
+    # Never dumped: no model reads it, so that naming it must not change what is captured.
+    label: str | None = Field(
+        default=None,
+        exclude=True,
+        description="Which of the reference states this message tells; results are tested with it.",
+    )
+
+
 class Prompt(Strict):
     """The conversation that a run reads before it generates."""
 
-    messages: Messages
+    messages: Annotated[tuple[PromptMessage, ...], Field(min_length=1)]
     run_at_each_message: bool = Field(
         default=False, description="One run for each prefix of the messages instead of one run."
     )
@@ -170,6 +181,21 @@ class Scenario(Strict):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"reference_states: the label {twice[0]!r} stands twice")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_references(self) -> Scenario:
+        known = [reference.label for reference in self.reference_states]
+        for i, prompt in enumerate(self.prompt):
+            for j, message in enumerate(prompt.messages):
+                if message.label is not None and message.label not in known:
+                    part = f"prompt[{i}]" if len(self.prompt) > 1 else "prompt"
+                    near = nearest(message.label, known)
+                    remedy = f"did you mean {near!r}?" if near else f"labels: {', '.join(known)}"
+                    raise ValueError(
+                        f"{part}.messages[{j}].label: {message.label!r} is no label of "
+                        f"reference_states; {remedy if known else 'there are none'}"
+                    )
         return self
 
 

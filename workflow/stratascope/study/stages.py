@@ -33,6 +33,7 @@ STAGES = {
         ),
     ),
     "probes": Stage(1, ("measure/probes", "measure/bootstrap.py", "analyses/probes.py")),
+    "transfer": Stage(1, ("measure/probes", "measure/bootstrap.py", "analyses/transfer.py")),
     "similarity": Stage(1, ("measure/similarity", "analyses/similarity.py")),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
     "tables": Stage(1, ("measure", "report/tables", "report/headline.py")),

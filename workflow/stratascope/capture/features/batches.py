@@ -113,7 +113,7 @@ class Selection:
             (places,) = self._on[rows.device]
             return rows.index_select(0, places)
         out, counts = self._on[rows.device]
-        padded = rows.unflatten(0, (self.batch, self._longest))
+        padded = rows.reshape(self.batch, self._longest, -1)
         if len(self._places) < self.tokens:
             padded = padded.masked_fill(out, 0)
         return padded.sum(1, dtype=torch.float32) / counts

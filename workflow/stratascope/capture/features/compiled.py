@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 
 from stratascope.capture.loading import Loaded
 from stratascope.capture.sites import unknown_architecture
@@ -24,13 +23,15 @@ def compiled_layers(loaded: Loaded) -> Iterator[None]:
     """
     if loaded.family is None:
         raise unknown_architecture(loaded.model)
-    layers = loaded.model.get_submodule(loaded.family.layers)
-    assert isinstance(layers, nn.ModuleList)
+    layers = list(loaded.model.get_submodule(loaded.family.layers).children())
+    # An attribute of the layer stands before its class's method; accelerate may have put one there.
+    before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
-        # An attribute of its own stands before the class's method, and goes without a trace.
-        layer.forward = torch.compile(layer.forward, dynamic=True)
+        vars(layer)["forward"] = torch.compile(layer.forward, dynamic=True)
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.forward
+        for layer, own in zip(layers, before, strict=True):
+            vars(layer).pop("forward")
+            if own is not None:
+                vars(layer)["forward"] = own

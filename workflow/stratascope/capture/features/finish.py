@@ -80,7 +80,8 @@ def _write_index(folder: Path, shards: Sequence[Shard]) -> None:
         pyarrow.parquet.ParquetWriter(partial, schema) as writer,
     ):
         for shard in shards:
-            writer.write_table(read_table(folder, shard).cast(schema))
+            if (table := read_table(folder, shard)).num_rows:
+                writer.write_table(table.cast(schema))
 
 
 def _schema(folder: Path, shard: Shard) -> pyarrow.Schema:
@@ -103,7 +104,7 @@ def _summary(
 ) -> dict[str, object]:
     shapes = records[0]["shapes"]
     layers = {int(found[1]) for name in shapes if (found := LAYER.match(name))}
-    difference, compared = records[0]["noise_floor"]
+    noise = records[0]["noise_floor"]
     hashes = {INDEX: sha256(folder / INDEX)} | {r["file"]: r["sha256"] for r in records}
     dataset = features.dataset
     return {
@@ -130,8 +131,8 @@ def _summary(
         "skipped": list(_skipped(records)),
         "batches": max((record["batches"] for record in records), key=lambda b: b["lowered"]),
         "noise_floor": {
-            "largest_relative_difference": difference,
-            "texts": compared,
+            "largest_relative_difference": noise["difference"],
+            "texts": noise["texts"],
             "what": WHAT,
         },
         "files": dict(sorted(hashes.items())),

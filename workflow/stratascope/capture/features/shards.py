@@ -68,7 +68,7 @@ def dealt(shards: Sequence[S], part: tuple[int, int]) -> list[S]:
     return list(shards[(i - 1) * len(shards) // k : i * len(shards) // k])
 
 
-def index_table(columns: Mapping[str, Sequence[Any]]) -> pyarrow.Table:
+def index_table(columns: Mapping[str, Any]) -> pyarrow.Table:
     """A part of the index.
 
     Raises:
@@ -88,8 +88,8 @@ def index_table(columns: Mapping[str, Sequence[Any]]) -> pyarrow.Table:
 def mixed_kinds(field: str) -> StratascopeError:
     """The error for a label or group that is not of one kind."""
     return StratascopeError(
-        f"labels, groups: the field {field!r} is a text in some rows and a number or boolean in others; "
-        "make it one kind"
+        f"labels, groups: the field {field!r} is not a text, a number or a boolean in all rows alike; make "
+        "it one kind"
     )
 
 
@@ -129,7 +129,7 @@ class Start:
 def begin(folder: Path, digest: str, budget: int) -> Start:
     """Begin in ``folder``, or go on with what was begun there, by whichever process."""
     path = folder / START
-    if not path.is_file():
+    if not path.is_file() or read_json(path)["digest"] != digest:
         save_start(folder, digest, Start(budget))
     content = read_json(path)
     return Start(content["token_budget"], content["lowered"])
@@ -142,19 +142,18 @@ def save_start(folder: Path, digest: str, start: Start) -> None:
 
 
 def check_folder(folder: Path, digest: str) -> None:
-    """Refuse to mix features.
+    """Refuse to mix features; an extraction that left no shard yet is in nobody's way.
 
     Raises:
-        StratascopeError: a folder with other features, or with a file that is in the way.
+        StratascopeError: a folder with other features, or a run.json of something else.
     """
-    for name in (START, INFO):
-        if (folder / name).is_file() and (found := read_json(folder / name).get("digest")) != digest:
-            raise StratascopeError(
-                f"{folder}: holds other features (digest {found}, these would be {digest}): another "
-                "model, dataset or setting; choose another folder, or remove it"
-            )
-    begun = (folder / START).is_file() or (folder / INFO).is_file()
-    if not begun and any(folder.glob("features-*.safetensors")):
+    shards = any(folder.glob("features-*.safetensors"))
+    about = [folder / name for name in (INFO, START) if (folder / name).is_file()]
+    if not shards and folder / INFO not in about:
+        return
+    found = read_json(about[0]).get("digest") if about else None
+    if found != digest:
         raise StratascopeError(
-            f"{folder}: holds features that nothing describes; choose another folder, or remove it"
+            f"{folder}: holds other features (digest {found}, these would be {digest}): another model, "
+            "dataset or setting; choose another folder, or remove it"
         )

@@ -80,6 +80,9 @@ def read_texts(
 def _draft(loaded: Loaded, dataset: Dataset, row: Row | BadRow) -> _Draft | BadRow:
     if isinstance(row, BadRow):
         return row
+    for name in (*dataset.labels, *dataset.groups):
+        if row.fields.get(name) is None:
+            return BadRow(row.line, f"`{name}` is absent")
     text, special = row.text, True
     if row.messages is not None:
         # A chat template writes the special tokens itself.

@@ -71,6 +71,7 @@ class FeatureWriter:
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype = dtype
         self._copies = HostCopies(dtype)
         self._limit = QUEUE_BYTES.get(device.type, QUEUE_BYTES["cpu"])
         self._held = 0
@@ -146,13 +147,12 @@ class FeatureWriter:
                 item.file.write(name, start, bits[first : first + rows])
 
     def _not_finite(self, item: _Item, values: torch.Tensor) -> StratascopeError:
-        dtype = self._copies.dtype
-        bad = (~torch.isfinite(values.to(dtype))).any(dim=1)
+        bad = (~torch.isfinite(values.to(self.dtype))).any(dim=1)
         row = int(bad.nonzero()[0])
         return not_finite(
             f"{item.names[0]} of the text in line {item.places.line(row)}",
             values[row],
-            dtype,
+            self.dtype,
             str(item.made).removeprefix("torch."),
             by_cast=bool(torch.isfinite(item.copy.limits).all()),
             key="store_dtype",

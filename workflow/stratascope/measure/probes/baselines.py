@@ -13,7 +13,7 @@ from stratascope.measure.probes.labels import Target
 from stratascope.measure.probes.scores import Predictions
 
 # Words, and every other sign by itself: a question mark tells more than most words.
-TOKEN = r"\w+|[^\w\s]"
+WORD_OR_SIGN = r"\w+|[^\w\s]"
 MOST_TOKENS = 5000
 
 
@@ -30,11 +30,11 @@ def majority(target: Target, folds: IntArray) -> Predictions:
     return Predictions(target, scores, folds)
 
 
-def difference_of_means(X: FloatArray, target: Target, folds: IntArray) -> Predictions:
+def difference_of_means(features: FloatArray, target: Target, folds: IntArray) -> Predictions:
     """Each row goes to the class whose mean in the training set is nearest (no penalty, no fit).
 
     For two classes this is the mass-mean probe (Marks & Tegmark, 2023): the direction is the
-    difference of the two means, the threshold half-way between them. ``X`` ``(n, d)`` is taken as it
+    difference of the two means, the threshold half-way between them. ``features`` ``(n, d)`` is taken as it
     is, not standardised. Scores rank, but are no probabilities.
     """
     scores = np.empty((len(target), len(target.classes)))
@@ -42,11 +42,11 @@ def difference_of_means(X: FloatArray, target: Target, folds: IntArray) -> Predi
     for fold in np.unique(folds):
         out = folds == fold
         inside = (target.codes[~out] == codes[:, None]).astype(np.float64)
-        means = inside @ X[~out] / inside.sum(axis=1, keepdims=True)
+        means = inside @ features[~out] / inside.sum(axis=1, keepdims=True)
         # About their own mean, so that a large common offset does not cost digits.
         middle = means.mean(axis=0)
         means = means - middle
-        scores[out] = (X[out] - middle) @ means.T - np.square(means).sum(axis=1) / 2
+        scores[out] = (features[out] - middle) @ means.T - np.square(means).sum(axis=1) / 2
     return Predictions(target, scores, folds, probabilities=False)
 
 
@@ -60,7 +60,7 @@ def token_counts(texts: Sequence[str] | Sequence[Sequence[int]]) -> FloatArray:
     there is no token at all.
     """
     if all(isinstance(text, str) for text in texts):
-        counter = CountVectorizer(token_pattern=TOKEN, max_features=MOST_TOKENS)
+        counter = CountVectorizer(token_pattern=WORD_OR_SIGN, max_features=MOST_TOKENS)
     else:
         counter = CountVectorizer(analyzer=list, max_features=MOST_TOKENS)
     try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from stratascope.measure.metrics import FloatArray, IntArray
 from stratascope.measure.probes.labels import Target
-from stratascope.measure.probes.logistic import Rows, columns_of, log_probabilities
+from stratascope.measure.probes.logistic import Rows, log_probabilities
 from stratascope.measure.probes.nested import TrainingSets, fit_nested
 from stratascope.measure.probes.reduction import Moments, Reduced, reduce, standardise
 from stratascope.measure.probes.ridge import fit_ridge
@@ -49,7 +49,7 @@ class OutOfFold:
 
 
 def out_of_fold(
-    X: FloatArray,
+    features: FloatArray,
     target: Target,
     values: FloatArray,
     folds: IntArray,
@@ -57,20 +57,20 @@ def out_of_fold(
 ) -> OutOfFold:
     """Cross-validated predictions for many label vectors on the same features and folds.
 
-    ``X`` ``(n, d)``; ``values`` ``(T, n)`` are label vectors of the kind and classes of ``target``,
+    ``features`` ``(n, d)``; ``values`` ``(T, n)`` are label vectors of the kind and classes of ``target``,
     ``folds`` ``(n,)`` number the folds from 0. The penalty is chosen inside each training set, the
     other folds taking turns (see `nested`); each class must be in every training set without one
     more fold.
     """
-    moments = Moments.of(X, folds)
+    moments = Moments.of(features, folds)
     held = np.arange(int(folds.max()) + 1)
-    if target.kind == "logistic" and not _pays(X.shape, len(values), len(held)):
-        return _together(X, target, values, folds, moments, settings)
+    if target.kind == "logistic" and not _pays(features.shape, len(values), len(held)):
+        return _together(features, target, values, folds, moments, settings)
     classes = len(target.classes)
-    scores = np.empty((len(values), len(X), max(1, classes)))
+    scores = np.empty((len(values), len(features), max(1, classes)))
     penalty = np.empty((len(values), len(held)))
     for fold in held.tolist():
-        reduced = reduce(X, folds != fold, moments.scaler(fold, settings.standardise))
+        reduced = reduce(features, folds != fold, moments.scaler(fold, settings.standardise))
         coefficients, penalty[:, fold] = _on_axes(reduced, target, values, folds, settings)
         out = reduced.rows[folds == fold]
         scores[:, folds == fold] = _scores(target, out, coefficients)
@@ -78,13 +78,13 @@ def out_of_fold(
 
 
 def fit_weights(
-    X: FloatArray, target: Target, folds: IntArray, settings: Settings = DEFAULT
+    features: FloatArray, target: Target, folds: IntArray, settings: Settings = DEFAULT
 ) -> ProbeWeights:
-    """A probe fitted on all of ``X`` ``(n, d)``; all folds take turns in choosing its penalty."""
-    scaler = Moments.of(X, folds).scaler(-1, settings.standardise)
-    reduced = reduce(X, np.ones(len(X), dtype=bool), scaler)
+    """A probe fitted on all of ``features`` ``(n, d)``; all folds take turns in choosing its penalty."""
+    scaler = Moments.of(features, folds).scaler(-1, settings.standardise)
+    reduced = reduce(features, np.ones(len(features), dtype=bool), scaler)
     coefficients, _ = _on_axes(reduced, target, target.values[None], folds, settings)
-    weights, bias = reduced.original(X, coefficients[0, :, :-1], coefficients[0, :, -1])
+    weights, bias = reduced.original(features, coefficients[0, :, :-1], coefficients[0, :, -1])
     return ProbeWeights(target.kind, target.classes, weights.T, bias)
 
 
@@ -111,7 +111,7 @@ def _on_axes(
 
 
 def _together(
-    X: FloatArray,
+    features: FloatArray,
     target: Target,
     values: FloatArray,
     folds: IntArray,
@@ -120,12 +120,12 @@ def _together(
 ) -> OutOfFold:
     """All training sets at once, on the features as they are."""
     held = np.arange(len(moments.count))
-    rows, _, factors = standardise(X, moments, held, settings.standardise)
+    rows, _, factors = standardise(features, moments, held, settings.standardise)
     sets = TrainingSets(folds, held, factors)
     classes = len(target.classes)
     codes = values.astype(np.int64)
     fitted = fit_nested(rows, codes, classes, sets, 1.0 / np.array(settings.cs))
-    scores = np.empty((len(values), len(X), classes))
+    scores = np.empty((len(values), len(features), classes))
     for fold in held.tolist():
         out = folds == fold
         coefficients = fitted.coefficients[:, fold]

@@ -63,11 +63,11 @@ def design(
     `control_labels`) and for groups or types that are not one a row.
     """
     target = target_of(y, kind)
-    numbers = _numbers(groups, len(target), "groups")
+    numbers = numbers_of(groups, len(target), "groups")
     fold = fold_numbers(target, numbers, folds, seed_of(seed, "folds") % 2**32)
     controls = np.empty((0, len(target)))
     if types is not None:
-        type_numbers = _numbers(types, len(target), "types")
+        type_numbers = numbers_of(types, len(target), "types")
         controls = control_labels(target, type_numbers, fold, CONTROLS, seed_of(seed, "control"))
     return Design(
         target,
@@ -79,10 +79,14 @@ def design(
     )
 
 
-def _numbers(names: Sequence[Hashable] | None, rows: int, what: str) -> IntArray:
+def numbers_of(names: Sequence[Hashable] | None, rows: int, what: str) -> IntArray:
+    """Names ``(rows,)`` as numbers from 0; by default every row has its own.
+
+    Raises StratascopeError for another number of names and for a missing one.
+    """
     if names is None:
         return np.arange(rows)
-    listed = np.asarray(names).tolist() if isinstance(names, np.ndarray) else list(names)
+    listed = list(names)
     if len(listed) != rows:
         raise StratascopeError(f"{what}: {len(listed)} names for {rows} labels")
     for row, name in enumerate(listed):

@@ -43,9 +43,7 @@ class Target:
         return Target(self.kind, values, self.classes)
 
 
-def target_of(
-    y: Sequence[Any] | npt.NDArray[Any], kind: Literal["auto"] | Kind = "auto"
-) -> Target:
+def target_of(y: Sequence[Any] | npt.NDArray[Any], kind: Literal["auto"] | Kind = "auto") -> Target:
     """Labels ``(n,)`` as a `Target`.
 
     ``auto`` takes text, true/false and whole numbers with at most 10 different values as classes,
@@ -54,7 +52,9 @@ def target_of(
     """
     items = np.asarray(y).tolist()
     if not isinstance(items, list) or any(isinstance(item, list) for item in items):
-        raise StratascopeError(f"labels must be one list, a label a row, not of shape {np.shape(y)}")
+        raise StratascopeError(
+            f"labels must be one list, a label a row, not of shape {np.shape(y)}"
+        )
     for row, item in enumerate(items):
         # NaN is the one value that differs from itself.
         if item is None or item != item:
@@ -96,22 +96,22 @@ def _quantities(items: list[Any]) -> Target:
     return Target("ridge", values)
 
 
-def features_of(X: npt.ArrayLike, rows: int, what: str = "features") -> FloatArray:
+def features_of(features: npt.ArrayLike, rows: int, what: str = "features") -> FloatArray:
     """Features as float64 ``(rows, d)``.
 
     Raises StratascopeError naming ``what`` if the shape is another or a number is not finite.
     """
-    features = np.asarray(X, dtype=np.float64)
-    if features.ndim != 2 or features.shape[1] == 0:
+    matrix = np.asarray(features, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise StratascopeError(
-            f"{what}: a probe needs a matrix (rows, width), got shape {features.shape}"
+            f"{what}: a probe needs a matrix (rows, width), got shape {matrix.shape}"
         )
-    if len(features) != rows:
-        raise StratascopeError(f"{what}: {len(features)} rows for {rows} labels")
+    if len(matrix) != rows:
+        raise StratascopeError(f"{what}: {len(matrix)} rows for {rows} labels")
     # A sum is finite only if every number is, unless it overflows: then look closer.
-    if not np.isfinite(features.sum()) and not np.isfinite(features).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(features))[0])
+    if not np.isfinite(matrix.sum()) and not np.isfinite(matrix).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(matrix))[0])
         raise StratascopeError(
             f"{what}: row {row}, dimension {column} is not finite; leave such rows out"
         )
-    return features
+    return matrix

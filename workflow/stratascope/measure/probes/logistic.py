@@ -17,6 +17,7 @@ one vector of weights, for the logit of the second; K > 2 classes have K (softma
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import cast
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
@@ -47,8 +48,8 @@ class Rows:
 
     def single(self) -> Rows:
         """The same in single precision, in which everything that is fitted to them then is."""
-        axes = None if self.axes is None else self.axes.astype(np.float32)
-        return Rows(self.design.astype(np.float32), self.squares, axes, self.rest)
+        axes = None if self.axes is None else _single(self.axes)
+        return Rows(_single(self.design), self.squares, axes, self.rest)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Problems:
 
     def __len__(self) -> int:
         return len(self.penalty)
+
+
+def _single(numbers: FloatArray) -> FloatArray:
+    # FloatArray says float64; here, for once, it is the narrower type.
+    return cast(FloatArray, numbers.astype(np.float32))
 
 
 def columns_of(classes: int) -> int:
@@ -169,9 +175,7 @@ class _State:
 
 
 class _Search:
-    def __init__(
-        self, rows: Rows, problems: Problems, start: FloatArray, tolerance: float
-    ) -> None:
+    def __init__(self, rows: Rows, problems: Problems, start: FloatArray, tolerance: float) -> None:
         self.design, self.dtype = rows.design, rows.design.dtype
         start = start.astype(self.dtype)
         self.tolerance = tolerance

@@ -27,7 +27,7 @@ from stratascope.measure.probes.logistic import (
 PATIENCE = 2
 # A Newton step would lower the loss of a row by less than this: for judging a penalty, and for
 # the probe itself.
-JUDGED, FITTED = 1e-9, 1e-16
+JUDGED, FITTED = 1e-9, 1e-18
 # Numbers in one array of the solver, at most; it holds some twenty of them.
 BATCH = 1_500_000
 
@@ -47,7 +47,7 @@ class TrainingSets:
     def inner(self, chosen: int) -> IntArray:
         """The folds of a training set."""
         numbers = np.unique(self.folds)
-        return numbers[numbers != self.held[chosen]]
+        return np.asarray(numbers[numbers != self.held[chosen]])
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Search:
         """The penalty of least loss for each unit; keeps its coefficients to start from."""
         on = np.arange(len(self.units))
         idle = np.zeros(len(self.units), dtype=np.int64)
-        w = np.zeros((len(on), self.inner.shape[1], *self.start.shape[1:]), np.float32)
+        w = np.zeros((len(on), self.inner.shape[1], *self.start.shape[1:]), rows.design.dtype)
         before = None
         for penalty in penalties:
             problems = self._inner_problems(on, penalty)

@@ -5,14 +5,19 @@ Both change the labels and leave the features, the groups and the folds as they 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 
 from stratascope.errors import StratascopeError
 from stratascope.measure.metrics import FloatArray, IntArray
+from stratascope.measure.probes.baselines import WORD_OR_SIGN
 from stratascope.measure.probes.folds import FEWEST
 from stratascope.measure.probes.labels import Target
 
 MOST_DRAWS = 200
+EDGE_TOKENS = {"last_token": -1, "first_token": 0}
 
 
 def shuffled_labels(
@@ -68,6 +73,15 @@ def control_labels(
         f"control task: {int(types.max()) + 1} types are too few for random labels that leave every "
         "class in every training set; take types of which there are more"
     )
+
+
+def edge_tokens(texts: Sequence[str], which: str) -> list[str]:
+    """Each text's ``last_token`` or ``first_token``, in lower case, as types for a control task.
+
+    Tokens are words and other signs by themselves, as in `token_counts`; an empty text has "".
+    """
+    place = EDGE_TOKENS[which]
+    return [(re.findall(WORD_OR_SIGN, text.lower()) or [""])[place] for text in texts]
 
 
 def _usable(target: Target, labels: FloatArray, folds: IntArray) -> bool:

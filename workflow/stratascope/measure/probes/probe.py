@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from stratascope.measure.bootstrap import interval_of, resampled
+from stratascope.measure.bootstrap import LEVEL, interval_of, resampled
 from stratascope.measure.metrics import FloatArray
 from stratascope.measure.probes.baselines import difference_of_means, majority
 from stratascope.measure.probes.crossval import DEFAULT, Settings, fit_weights, out_of_fold
 from stratascope.measure.probes.design import Design
 from stratascope.measure.probes.labels import Kind, features_of
 from stratascope.measure.probes.scores import (
+    MEASURES,
     Bin,
     Measure,
     Predictions,
     calibration,
+    ends_of,
     measures_of,
     value_of,
 )
@@ -83,16 +87,16 @@ class ProbeResult:
 
 
 def probe(
-    X: npt.ArrayLike, plan: Design, settings: Settings = DEFAULT, what: str = "features"
+    features: npt.ArrayLike, plan: Design, settings: Settings = DEFAULT, what: str = "features"
 ) -> ProbeResult:
-    """Cross-validate a probe of ``X`` ``(n, d)`` and everything it is to be compared with.
+    """Cross-validate a probe of ``features`` ``(n, d)`` and everything it is to be compared with.
 
     Raises StratascopeError, naming ``what``, for features that are not a finite matrix of n rows.
     Features that are all constant give what the labels' frequencies alone give.
     """
-    features = features_of(X, len(plan.target), what)
+    matrix = features_of(features, len(plan.target), what)
     values = np.concatenate([plan.target.values[None], plan.shuffled, plan.controls])
-    found = out_of_fold(features, plan.target, values, plan.folds, settings)
+    found = out_of_fold(matrix, plan.target, values, plan.folds, settings)
     probes = [
         Predictions(plan.target.with_values(labels), scores, plan.folds)
         for labels, scores in zip(values, found.scores, strict=True)
@@ -101,10 +105,18 @@ def probe(
     controls = probes[1 + len(plan.shuffled) :]
     baselines = {"majority": majority(plan.target, plan.folds)}
     if plan.target.kind == "logistic":
-        baselines["difference_of_means"] = difference_of_means(features, plan.target, plan.folds)
+        baselines["difference_of_means"] = difference_of_means(matrix, plan.target, plan.folds)
+    table = measures_of(plan.target.kind)
+    widening = {
+        name: _widening(measure, plan, shuffled)
+        for name, measure in table.items()
+        if measure.widened_as is None
+    }
     measures = {
-        name: _measured(name, measure, plan, probes[0], shuffled, controls, baselines)
-        for name, measure in measures_of(plan.target.kind).items()
+        name: _measured(
+            name, plan, probes[0], shuffled, controls, baselines, widening[m.widened_as or name]
+        )
+        for name, m in table.items()
     }
     bins = calibration(probes[0]) if plan.target.kind == "logistic" else ()
     kind, classes = plan.target.kind, plan.target.classes
@@ -118,7 +130,7 @@ def probe_layers(
 
     A layer may be a function that loads it, so that only as many are in memory as are at work.
     """
-    return _for_each(layers, workers, lambda X, what: probe(X, plan, settings, what))
+    return _for_each(layers, workers, lambda features, what: probe(features, plan, settings, what))
 
 
 def weights_of_layers(
@@ -126,9 +138,9 @@ def weights_of_layers(
 ) -> dict[Key, ProbeWeights]:
     """For every layer a probe fitted on all its rows, to be applied to other states."""
 
-    def fit(X: npt.ArrayLike, what: str) -> ProbeWeights:
-        features = features_of(X, len(plan.target), what)
-        return fit_weights(features, plan.target, plan.folds, settings)
+    def fit(features: npt.ArrayLike, what: str) -> ProbeWeights:
+        matrix = features_of(features, len(plan.target), what)
+        return fit_weights(matrix, plan.target, plan.folds, settings)
 
     return _for_each(layers, workers, fit)
 
@@ -150,18 +162,18 @@ def _for_each(
 
 def _measured(
     name: str,
-    measure: Measure,
     plan: Design,
     real: Predictions,
     shuffled: list[Predictions],
     controls: list[Predictions],
     baselines: Mapping[str, Predictions],
+    widening: float,
 ) -> Measured:
+    measure = MEASURES[name]
     estimate = value_of(measure, real)
     null = np.array([value_of(measure, each) for each in shuffled])
-    widening = _widening(measure, plan, null, shuffled)
     draws = _draws(measure, plan, real)
-    lower, upper = interval_of(estimate, draws, widening, (measure.low, measure.high))
+    lower, upper = ends_of(measure, estimate, draws, plan.counts.shape[1], widening)
     control, contrast = np.nan, (np.nan, np.nan)
     if controls:
         control = float(np.mean([value_of(measure, each) for each in controls]))
@@ -189,9 +201,7 @@ def _measured(
     )
 
 
-def against_null(
-    measure: Measure, estimate: float, null: FloatArray
-) -> tuple[float, float, float]:
+def against_null(measure: Measure, estimate: float, null: FloatArray) -> tuple[float, float, float]:
     """The null's mean, what 95 % of it fall short of, and the p-value ``(1 + k) / (1 + N)``."""
     if len(null) == 0:
         return np.nan, np.nan, np.nan
@@ -204,21 +214,26 @@ def against_null(
 
 def _draws(measure: Measure, plan: Design, predictions: Predictions, most: int = -1) -> FloatArray:
     counts = plan.counts if most < 0 else plan.counts[:most]
-    return resampled(lambda weights: measure.compute(predictions, weights), plan.groups, counts)
+    return resampled(partial(measure.compute, predictions), plan.groups, counts)
 
 
-def _widening(
-    measure: Measure, plan: Design, null: FloatArray, shuffled: list[Predictions]
-) -> float:
+def _widening(measure: Measure, plan: Design, shuffled: list[Predictions]) -> float:
     """How much wider the bootstrap's interval has to be, as a factor of its width, at least 1.
 
     Rows predicted out of fold are not independent: each was in the training set of the others, so
     that two that happen to look alike are right together or wrong together. The bootstrap does not
-    see this. Where there is nothing to find it is seen directly: shuffled labels vary by so much
-    more than the bootstrap says.
+    see this. Where there is nothing to find it is seen directly: over shuffled labels the measure
+    varies by so much more than the bootstrap says. That spread is estimated from N of them, hence
+    Student's quantile instead of the normal one.
     """
-    if len(null) < FEWEST_SHUFFLES:
+    count = len(shuffled)
+    if count < FEWEST_SHUFFLES:
         return 1.0
     own = [_draws(measure, plan, each, SPREAD_RESAMPLES) for each in shuffled[:SPREAD_OVER]]
-    said, seen = float(np.mean([np.nanvar(each) for each in own])), float(null.var(ddof=1))
-    return float(np.sqrt(max(1.0, seen / said))) if said > 0 else 1.0
+    said = float(np.nanvar(own, axis=1).mean())
+    seen = float(np.var([value_of(measure, each) for each in shuffled], ddof=1))
+    if said == 0:
+        return 1.0
+    quantile = (1 + LEVEL) / 2
+    estimated = float(stats.t.ppf(quantile, count - 1) / stats.norm.ppf(quantile))
+    return max(1.0, estimated * float(np.sqrt(seen / said)))

@@ -39,12 +39,16 @@ class Moments:
     squares: FloatArray
 
     @classmethod
-    def of(cls, X: FloatArray, folds: IntArray) -> Moments:
-        """The moments of the folds ``0 .. K - 1`` of ``X`` ``(n, d)``."""
-        parts = [X[folds == number] for number in range(int(folds.max()) + 1)]
+    def of(cls, features: FloatArray, folds: IntArray) -> Moments:
+        """The moments of the folds ``0 .. K - 1`` of ``features`` ``(n, d)``."""
+        parts = [features[folds == number] for number in range(int(folds.max()) + 1)]
         means = [part.mean(axis=0) for part in parts]
-        squares = [np.square(part - mean).sum(axis=0) for part, mean in zip(parts, means, strict=True)]
-        return cls(np.array([float(len(part)) for part in parts]), np.array(means), np.array(squares))
+        squares = [
+            np.square(part - mean).sum(axis=0) for part, mean in zip(parts, means, strict=True)
+        ]
+        return cls(
+            np.array([float(len(part)) for part in parts]), np.array(means), np.array(squares)
+        )
 
     def scaler(self, held: int, standardise: bool) -> Scaler:
         """What standardises the rows outside fold ``held`` (-1: all rows).
@@ -81,18 +85,18 @@ class Scaler:
 
 
 def standardise(
-    X: FloatArray, moments: Moments, held: IntArray, scaled: bool
+    features: FloatArray, moments: Moments, held: IntArray, scaled: bool
 ) -> tuple[Rows, Scaler, FloatArray]:
-    """All of ``X`` ``(n, d)``, what standardised it, and each training set's penalty factors.
+    """All of ``features`` ``(n, d)``, what standardised it, and each training set's penalty factors.
 
     ``held`` ``(S,)`` are the folds that the training sets lack; the factors are ``(S, d)``.
     """
     scaler = moments.scaler(-1, scaled)
-    design = np.empty((len(X), X.shape[1] + 1))
-    np.subtract(X, scaler.mean, out=design[:, :-1])
+    design = np.empty((len(features), features.shape[1] + 1))
+    np.subtract(features, scaler.mean, out=design[:, :-1])
     design[:, :-1] /= scaler.scale
     design[:, -1] = 1.0
-    factors = np.ones((len(held), X.shape[1]))
+    factors = np.ones((len(held), features.shape[1]))
     if scaled:
         for place, fold in enumerate(held.tolist()):
             own = moments.scaler(fold, scaled)
@@ -136,26 +140,27 @@ class Reduced:
     _of_rows: bool
 
     def original(
-        self, X: FloatArray, weights: FloatArray, intercept: FloatArray
+        self, features: FloatArray, weights: FloatArray, intercept: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Weights ``(k, r)`` and intercepts ``(k,)`` on the axes as ``(k, d)`` and ``(k,)`` on ``X``."""
+        """Weights ``(k, r)`` and intercepts ``(k,)`` on the axes, as ``(k, d)`` and ``(k,)`` for the
+        features as they were given."""
         standard = weights @ self._axes.T
         if self._of_rows:
-            standard = standard @ ((X[self.train] - self.scaler.mean) / self.scaler.scale)
+            standard = standard @ ((features[self.train] - self.scaler.mean) / self.scaler.scale)
         return self.scaler.undo(standard, intercept)
 
 
-def reduce(X: FloatArray, train: BoolArray, scaler: Scaler) -> Reduced:
-    """Put ``X`` ``(n, d)`` on the axes of its rows ``train`` ``(n,)``, standardised by ``scaler``.
+def reduce(features: FloatArray, train: BoolArray, scaler: Scaler) -> Reduced:
+    """Put ``features`` ``(n, d)`` on the axes of its rows ``train`` ``(n,)``, standardised by ``scaler``.
 
     The smaller of the two Gram matrices is decomposed; axes that hold nothing but rounding are
     left out. A feature that does not vary in training counts as 0 everywhere.
     """
-    standard = X - scaler.mean
+    standard = features - scaler.mean
     standard /= scaler.scale
     standard[:, ~scaler.varies] = 0.0
     inside = standard[train]
-    of_rows = len(inside) <= X.shape[1]
+    of_rows = len(inside) <= features.shape[1]
     gram = inside @ inside.T if of_rows else inside.T @ inside
     squares, axes = scipy.linalg.eigh(gram, driver="evd", check_finite=False, overwrite_a=True)
     floor = squares.max(initial=0.0) * len(gram) * _EPS
@@ -164,7 +169,7 @@ def reduce(X: FloatArray, train: BoolArray, scaler: Scaler) -> Reduced:
     if not of_rows:
         return Reduced(standard @ axes, squares, train, scaler, axes, False)
     lengths = np.sqrt(squares)
-    rows = np.empty((len(X), len(kept)))
+    rows = np.empty((len(features), len(kept)))
     rows[train] = axes * lengths
     axes = axes / lengths
     rows[~train] = (standard[~train] @ inside.T) @ axes

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from stratascope.measure.bootstrap import interval_of
 from stratascope.measure.metrics import FloatArray, IntArray
 from stratascope.measure.probes.labels import Kind, Target
+from stratascope.measure.proportion import wilson
 
 # Equal bins of the probability of the predicted class, from 0 to 1 (Guo et al., 2017).
 BINS = 10
@@ -42,17 +45,22 @@ class Predictions:
     @cached_property
     def right(self) -> FloatArray:
         """1 where the predicted class is the label, else 0."""
-        return (self.predicted == self.target.codes).astype(np.float64)
+        return np.asarray(self.predicted == self.target.codes, dtype=np.float64)
 
     @cached_property
     def confidence(self) -> FloatArray:
         """The probability of the predicted class."""
-        return np.exp(self.scores.max(axis=1))
+        return np.asarray(np.exp(self.scores.max(axis=1)))
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of predictions: what computes it, for which probes, its range and direction."""
+    """A measure of predictions: what computes it, for which probes, its range and direction.
+
+    ``share`` is a share of rows; ``of_probabilities`` needs scores that are probabilities.
+    ``widened_as`` names another measure whose interval is too narrow by the same factor, where the
+    factor cannot be seen on this one.
+    """
 
     compute: Callable[[Predictions, FloatArray], FloatArray]
     kind: Kind
@@ -60,6 +68,8 @@ class Measure:
     high: float
     higher_is_better: bool = True
     of_probabilities: bool = False
+    share: bool = False
+    widened_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,9 @@ def auroc(predictions: Predictions, weights: FloatArray) -> FloatArray:
     2010). For K > 2 classes the mean over classes against the rest. NaN where a class or its rest
     is missing.
     """
-    classes = range(1, 2) if predictions.scores.shape[1] == 2 else range(predictions.scores.shape[1])
+    classes = (
+        range(1, 2) if predictions.scores.shape[1] == 2 else range(predictions.scores.shape[1])
+    )
     return np.asarray(np.mean([_auroc(predictions, weights, k) for k in classes], axis=0))
 
 
@@ -141,12 +153,18 @@ def r_squared(predictions: Predictions, weights: FloatArray) -> FloatArray:
     return np.asarray(np.where(known, 1 - error / np.where(known, spread, 1.0), np.nan))
 
 
+_LOSS: dict[str, Any] = {"higher_is_better": False, "of_probabilities": True}
+
 MEASURES: dict[str, Measure] = {
-    "accuracy": Measure(accuracy, "logistic", 0.0, 1.0),
-    "macro_f1": Measure(macro_f1, "logistic", 0.0, 1.0),
+    "accuracy": Measure(accuracy, "logistic", 0.0, 1.0, share=True),
+    # On shuffled labels a probe may give up and predict one class only, or not: the mean over classes
+    # jumps between the two, which says nothing about how rows depend on one another.
+    "macro_f1": Measure(macro_f1, "logistic", 0.0, 1.0, widened_as="accuracy"),
     "auroc": Measure(auroc, "logistic", 0.0, 1.0),
-    "brier": Measure(brier, "logistic", 0.0, 2.0, False, True),
-    "calibration_error": Measure(calibration_error, "logistic", 0.0, 1.0, False, True),
+    "brier": Measure(brier, "logistic", 0.0, 2.0, **_LOSS),
+    "calibration_error": Measure(
+        calibration_error, "logistic", 0.0, 1.0, higher_is_better=False, of_probabilities=True
+    ),
     "r2": Measure(r_squared, "ridge", -np.inf, 1.0),
 }
 
@@ -161,6 +179,21 @@ def value_of(measure: Measure, predictions: Predictions) -> float:
     if measure.of_probabilities and not predictions.probabilities:
         return np.nan
     return float(measure.compute(predictions, np.ones((1, len(predictions.target))))[0])
+
+
+def ends_of(
+    measure: Measure, estimate: float, draws: FloatArray, groups: int, widening: float = 1.0
+) -> tuple[float, float]:
+    """The ends of a measure's 95 % interval from its bootstrap resamples ``draws`` ``(B,)``.
+
+    If all rows are right, or none, so they are in every resample: then a share has Wilson's
+    interval for ``groups`` independent trials. NaN with fewer than 2 groups.
+    """
+    if groups < 2:
+        return np.nan, np.nan
+    if measure.share and estimate in (0.0, 1.0):
+        return wilson(groups if estimate == 1.0 else 0, groups)
+    return interval_of(estimate, draws, widening, (measure.low, measure.high))
 
 
 def calibration(predictions: Predictions) -> tuple[Bin, ...]:

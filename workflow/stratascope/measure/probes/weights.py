@@ -26,15 +26,15 @@ class ProbeWeights:
     weights: FloatArray
     bias: FloatArray
 
-    def apply(self, X: npt.ArrayLike) -> FloatArray:
+    def apply(self, states: npt.ArrayLike) -> FloatArray:
         """Logits, or predicted numbers, of any states ``(..., d)``: ``(..., k)``.
 
         Raises StratascopeError if the width is another.
         """
-        states = np.asarray(X, dtype=np.float64)
-        if states.ndim == 0 or states.shape[-1] != len(self.weights):
+        given = np.asarray(states, dtype=np.float64)
+        if given.ndim == 0 or given.shape[-1] != len(self.weights):
             raise StratascopeError(
                 f"the probe was fitted on states of width {len(self.weights)}, these have shape "
-                f"{states.shape}"
+                f"{given.shape}"
             )
-        return np.asarray(states @ self.weights + self.bias)
+        return np.asarray(given @ self.weights + self.bias)

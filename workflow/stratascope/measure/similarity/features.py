@@ -106,14 +106,20 @@ def blocks(count: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def layers_of(side: Mapping[str, Rows], what: str) -> dict[str, Layer]:
-    """The layers of one side by name. Raises StratascopeError where their texts do not agree."""
-    layers = {name: Layer(name, array) for name, array in side.items()}
-    if len({layer.n for layer in layers.values()}) > 1:
-        counts = ", ".join(f"{name}: {layer.n}" for name, layer in layers.items())
-        raise StratascopeError(f"{what}: its layers have different numbers of texts: {counts}")
-    if not layers:
-        raise StratascopeError(f"{what}: no layer to compare")
+def layers_of(side: Mapping[str, Rows], which: str) -> list[Layer]:
+    """The layers of one side. Raises StratascopeError where their texts do not agree.
+
+    ``which`` follows their names in errors.
+    """
+    if not side:
+        raise StratascopeError(f"no layer{which} to compare")
+    first, *others = layers = [Layer(f"{name}{which}", array) for name, array in side.items()]
+    for other in others:
+        if other.n != first.n:
+            raise StratascopeError(
+                f"layers with different numbers of texts: {first.name} has {first.n}, "
+                f"{other.name} {other.n}"
+            )
     return layers
 
 

@@ -73,7 +73,7 @@ class Drawn(Found):
 
 @dataclass(frozen=True)
 class _Kept:
-    """Layers of one side as they are held, by place: prepared, and finished for each measure."""
+    """Layers as they are held, by place: prepared, if need be, and finished for each measure."""
 
     prepared: dict[int, Any]
     finished: dict[str, dict[int, Any]]
@@ -99,11 +99,13 @@ def held(
     }
     size = _layers_at_once(sides, forms, draws, memory, workers)
     for a in _chunks(shape[0], size):
-        keep_a = _keep([sides.of_a[i] for i in a], sides, forms, found, workers)
+        places_a = [sides.of_a[i] for i in a]
+        keep_a = _keep(places_a, sides, forms, found, draws.halves > 0, workers)
         for b in _chunks(shape[1], size):
-            places = [sides.of_b[j] for j in b]
-            same = places == [sides.of_a[i] for i in a]
-            keep_b = keep_a if same else _keep(places, sides, forms, found, workers)
+            places_b = [sides.of_b[j] for j in b]
+            keep_b = keep_a
+            if places_b != places_a:
+                keep_b = _keep(places_b, sides, forms, found, draws.halves > 0, workers)
             _Block(sides, forms, found, a, b, workers).fill(keep_a, keep_b, draws)
     return found
 
@@ -144,9 +146,13 @@ def _keep(
     sides: Sides,
     forms: Mapping[str, Form],
     found: Mapping[str, Drawn],
+    parts: bool,
     workers: Workers,
 ) -> _Kept:
-    """Prepare and finish the layers at ``places``; what is undefined is left out, with its reason."""
+    """Prepare and finish the layers at ``places``; what is undefined is left out, with its reason.
+
+    What was prepared is kept if ``parts`` are to be taken of it.
+    """
     (form, *_) = forms.values()
     used = [place for place in dict.fromkeys(places) if place in set(sides.used)]
     prepared: dict[int, Any] = {}
@@ -159,7 +165,8 @@ def _keep(
         return ready, {name: _attempt(each.finish, ready) for name, each in forms.items()}
 
     for place, (ready, done) in zip(used, workers.each(make, used), strict=True):
-        prepared[place] = ready
+        if parts:
+            prepared[place] = ready
         for name, each in done.items():
             if isinstance(each, UndefinedError):
                 found[name].undefined[place] = str(each)

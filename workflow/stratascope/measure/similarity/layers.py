@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from stratascope.errors import StratascopeError
 from stratascope.measure.bootstrap import interval_of
-from stratascope.measure.metrics import BoolArray, FloatArray
+from stratascope.measure.metrics import FloatArray
 from stratascope.measure.similarity import products, tiles
-from stratascope.measure.similarity.features import Rows, check_texts, layers_of
+from stratascope.measure.similarity.features import Layer, Rows, check_texts, layers_of
 from stratascope.measure.similarity.forms import Form, Workers, workers
 from stratascope.measure.similarity.held import Drawn, Draws, held
 from stratascope.measure.similarity.pairs import LINEAR
@@ -54,7 +55,7 @@ def compare_layers(
     b: Mapping[str, Rows] | None = None,
     measures: Sequence[str] = ("linear_cka_debiased",),
     *,
-    wanted: BoolArray | None = None,
+    wanted: npt.ArrayLike | None = None,
     permutations: int = 0,
     resamples: int = 0,
     groups: Sequence[Hashable] | None = None,
@@ -96,6 +97,7 @@ def compare_layers(
     draws = Draws.of(sides.n, permutations, resamples, groups, seed)
     for name, entry in entries.items():
         _check(name, entry, sides.n, draws)
+    sides, memory = _read_once(sides, memory)
     found: dict[str, Found] = {}
     with workers(threads or os.cpu_count() or 1) as shared:
         for together in _sharing(entries, sides, draws, memory):
@@ -106,20 +108,36 @@ def compare_layers(
     }
 
 
-def _sides(a: Mapping[str, Rows], b: Mapping[str, Rows] | None, wanted: BoolArray | None) -> Sides:
-    first = list(layers_of(a, "a").values())
-    second = first if b is None else list(layers_of(b, "b").values())
+def _sides(
+    a: Mapping[str, Rows], b: Mapping[str, Rows] | None, wanted: npt.ArrayLike | None
+) -> Sides:
+    first = layers_of(a, "" if b is None else " of a")
+    second = first if b is None else layers_of(b, " of b")
     check_texts(first[0].n, second[0].n, 1)
     shape = len(first), len(second)
-    if wanted is None:
-        wanted = np.ones(shape, np.bool_)
-    if wanted.shape != shape or not wanted.any():
-        raise StratascopeError(f"wanted pairs must be some of {shape}, got shape {wanted.shape}")
+    pairs = np.ones(shape, np.bool_) if wanted is None else np.asarray(wanted, dtype=np.bool_)
+    if pairs.shape != shape or not pairs.any():
+        raise StratascopeError(f"wanted pairs must be some of {shape}, got shape {pairs.shape}")
+    places = range(len(first))
     if b is None:
-        return Sides(first, range(len(first)), range(len(first)), wanted)
-    return Sides(
-        [*first, *second], range(len(first)), range(len(first), len(first) + len(second)), wanted
+        return Sides(first, places, places, pairs)
+    return Sides([*first, *second], places, range(len(first), len(first) + len(second)), pairs)
+
+
+def _read_once(sides: Sides, memory: int) -> tuple[Sides, int]:
+    """Layers on disk as arrays if half of ``memory`` holds them, and the memory that is left."""
+    on_disk = {p for p in sides.used if type(sides.layers[p].array) is not np.ndarray}
+    size = sum(
+        layer.n * layer.width * layer.array.dtype.itemsize
+        for layer in (sides.layers[place] for place in on_disk)
     )
+    if size > memory / 2:
+        return sides, memory
+    layers = [
+        Layer(layer.name, np.array(layer.array[0 : layer.n])) if place in on_disk else layer
+        for place, layer in enumerate(sides.layers)
+    ]
+    return replace(sides, layers=layers), memory - size
 
 
 def _check(name: str, entry: Similarity, n: int, draws: Draws) -> None:

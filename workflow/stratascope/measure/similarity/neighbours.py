@@ -64,12 +64,16 @@ def _shares(
     place = np.empty_like(rows)
     place[rows] = np.arange(n)
 
-    def column(j: int) -> FloatArray:
+    found = np.full(wanted.shape, np.nan)
+
+    def column(j: int) -> None:
         # Text i is now what text rows[i] was, and so are its neighbours.
         near = place[b[j].near[rows]]
-        return np.array([side.is_near[np.arange(n)[:, None], near].mean() for side in a])
+        for i in np.flatnonzero(wanted[:, j]).tolist():
+            found[i, j] = np.take_along_axis(a[i].is_near, near, axis=1).mean()
 
-    return np.stack(list(workers.each(column, range(len(b)))), axis=1)
+    list(workers.each(column, range(len(b))))
+    return found
 
 
 def _form(k: int) -> Form:

@@ -13,6 +13,9 @@ from stratascope.measure.similarity.forms import Centring, Workers
 from stratascope.measure.similarity.linear import hsic, size_of
 from stratascope.measure.similarity.sides import Found, Sides
 
+# Smaller blocks of texts take ages.
+_LEAST = 16
+
 
 def fit_in(sides: Sides, memory: int) -> bool:
     """Whether the cross-product of the widest layers is at most half of ``memory`` bytes."""
@@ -92,7 +95,7 @@ def _add_products(
     def add(pair: tuple[int, int]) -> None:
         products[pair] += values[pair[0]].T @ values[pair[1]]
 
-    size = int(np.clip(memory // (8 * sum(widths.values())), 1, sides.n))
+    size = max(_LEAST, memory // (8 * sum(widths.values())))
     for rows in blocks(sides.n, size):
         read = workers.each(partial(read_centred, rows), places)
         values.update(zip(places, read, strict=True))

@@ -66,6 +66,6 @@ class Found:
 def does_not_fit(what: str, needed: int, memory: int) -> StratascopeError:
     """The error for what is held whole and is larger than allowed."""
     return StratascopeError(
-        f"{what} takes {needed / 2**30:.1f} GiB and {memory / 2**30:.1f} GiB are allowed: "
+        f"{what} takes {needed / 2**30:.2g} GiB and {memory / 2**30:.2g} GiB are allowed: "
         "allow more memory, or compare fewer texts"
     )

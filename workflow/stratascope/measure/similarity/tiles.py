@@ -22,8 +22,9 @@ from stratascope.measure.similarity.sides import Found, Sides, does_not_fit
 
 _NOTHING = 1e-24
 _ROWS = 1024
-# Larger tiles are no faster, and do more than the half of a symmetric matrix that is needed.
-_TILE = 512
+# Smaller tiles take ages; larger ones are no faster, and do more than the half of a symmetric matrix
+# that is needed.
+_TILES = 16, 512
 
 
 def cost(sides: Sides) -> float:
@@ -113,7 +114,7 @@ def _size(sides: Sides, measures: int, memory: int) -> int:
     linear = sum(sides.layers[place].width for place in used) + 4 * sides.width
     square = len(used) * (measures + 1) + 8
     size = (np.sqrt(linear**2 + 4 * square * memory / 8) - linear) / (2 * square)
-    return int(np.clip(size, 1, min(_TILE, sides.n)))
+    return min(sides.n, int(np.clip(size, *_TILES)))
 
 
 class _Sums:

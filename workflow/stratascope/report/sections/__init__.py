@@ -9,10 +9,13 @@ from stratascope.report.figure import Content
 from stratascope.report.inputs import ReportData
 from stratascope.report.sections import (
     checkpoints,
+    datasets,
     methods,
     pairs,
+    probes,
     questions,
     references,
+    similarity,
     summary,
     within,
 )
@@ -34,6 +37,9 @@ SECTIONS: tuple[Section, ...] = (
     Section("within", "Within a run", "within.html.j2", within.build),
     Section("pairs", "Between runs", "pairs.html.j2", pairs.build),
     Section("references", "Snapshots and references", "references.html.j2", references.build),
+    Section("datasets", "Datasets", "datasets.html.j2", datasets.build),
+    Section("probes", "What can be decoded", "probes.html.j2", probes.build),
+    Section("similarity", "Layers and checkpoints compared", "similarity.html.j2", similarity.build),
     Section("questions", "Benchmark questions", "questions.html.j2", questions.build),
     Section("methods", "Methods and definitions", "methods.html.j2", methods.build),
 )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
 from stratascope.report.figure import Axis
 from stratascope.report.inputs import MEASURES, ReportData
 from stratascope.report.text import measure_name, position_name, source_name
@@ -27,3 +31,11 @@ def checkpoint_axis(data: ReportData) -> Axis:
     """The last checkpoint first: it is what a study is usually about."""
     names = tuple(reversed(data.checkpoint_names))
     return Axis("checkpoint", "Checkpoint", tuple((name, name) for name in names))
+
+
+def training_steps(checkpoints: Sequence[str]) -> list[int] | None:
+    """The number at the end of each name, if all have one and they grow: where to draw them."""
+    ends = [re.search(r"(\d+)$", name) for name in checkpoints]
+    steps = [int(end[1]) for end in ends if end]
+    grow = all(a < b for a, b in pairwise(steps))
+    return steps if len(steps) == len(checkpoints) > 2 and grow else None

@@ -15,6 +15,11 @@ CONTENTS = {
     "role_averages": "User minus assistant messages, a row a run or checkpoint, reference and source.",
     "discrimination": "How far a layer tells references apart, with interval and null.",
     "checkpoints": "Means over runs and drift, a row a checkpoint, source and layer.",
+    "probes": "A row a dataset, checkpoint, label, site, layer and measure: probe, interval, baselines.",
+    "probe_predictions": "What the best layer's probe says of each text that it was not fitted to.",
+    "probe_transfer": "Probes of one checkpoint applied to another's features at the same layer.",
+    "similarity": "A row two layers, of one checkpoint or two, with interval and null.",
+    "drift": "Each layer against the same layer of the first and of the last checkpoint.",
 }
 
 

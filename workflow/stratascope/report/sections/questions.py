@@ -80,7 +80,11 @@ def _view(rows: pd.DataFrame) -> View:
         level = cube(rows, column, levels)[groups.index(ALL_GROUPS)]
         if all(map(math.isfinite, level)):
             dash = {"width": 1.5, "dash": "dash" if column == "chance" else "dot"}
-            more = {"mode": "lines", "line": dash, "offsetgroup": str(groups.index(ALL_GROUPS))}
+            more: dict[str, Any] = {
+                "mode": "lines",
+                "line": dash,
+                "offsetgroup": str(groups.index(ALL_GROUPS)),
+            }
             lines.append(line(names, level, words, ("plain", 0), hover="%{y:.3f}", **more))
     share = {"range": [-0.02, 1.02], "tickformat": ".0%"}
     layout = axes("checkpoint", "right answers", xaxis={"type": "category"}, yaxis=share)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from stratascope.report.decoded import decoded
 from stratascope.report.figure import Content
 from stratascope.report.findings import findings
 from stratascope.report.inputs import ReportData
+from stratascope.report.known import known
+from stratascope.report.moving import drift_findings
 from stratascope.report.sections.within import overview
 from stratascope.report.strata import HEIGHT, WIDTH, strata
 
@@ -16,7 +19,12 @@ def build(data: ReportData) -> Content:
     return Content(
         context={
             "facts": facts(data),
-            "findings": findings(data),
+            "findings": [
+                *findings(data),
+                *decoded(data),
+                *drift_findings(data),
+                *known(data),
+            ],
             "strata": strata(data),
             "strata_size": (WIDTH, HEIGHT),
             "rows": _rows(data),
@@ -33,6 +41,7 @@ def facts(data: ReportData) -> list[tuple[str, int]]:
         ("run", len(data.runs)),
         ("message", len({item["prefix"] for run in data.runs for item in run.messages})),
         ("reference", len(data.reference_labels)),
+        ("dataset", len(data.dataset_names)),
         ("layer", len(data.layers)),
     )
     return [(name if count == 1 else f"{name}s", count) for name, count in counts if count]

@@ -15,12 +15,14 @@ from stratascope.report.tables import (
     comparison,
     discrimination,
     intra_run,
+    probes,
     questions,
     role_averages,
+    similarity,
     snapshot_reference,
 )
 from stratascope.report.tables.frames import write_header, write_rows
-from stratascope.report.tables.states import Study, open_study
+from stratascope.report.tables.states import NO_ANALYSES, Analyses, Study, open_study
 from stratascope.store.commit import new_file
 from stratascope.store.questions import QuestionFolder
 
@@ -51,6 +53,11 @@ TABLES: dict[str, Table] = {
     "checkpoints": Table(checkpoints.COLUMNS, checkpoints.checkpoints, headline=True),
     "questions": Table(questions.QUESTIONS, questions.questions),
     "question_accuracy": Table(questions.ACCURACY, questions.questions, headline=True),
+    "probes": Table(probes.PROBES, probes.probes, headline=True),
+    "probe_predictions": Table(probes.PREDICTIONS, probes.probes),
+    "probe_transfer": Table(probes.TRANSFER, probes.transfers),
+    "similarity": Table(similarity.SIMILARITY, similarity.similarity),
+    "drift": Table(similarity.DRIFT, similarity.similarity, headline=True),
 }
 
 
@@ -67,18 +74,24 @@ class Written:
 
 
 def write_tables(
-    states: Sequence[Path], out: Path, answered: Sequence[QuestionFolder] = ()
+    states: Sequence[Path],
+    out: Path,
+    answered: Sequence[QuestionFolder] = (),
+    analyses: Analyses = NO_ANALYSES,
 ) -> Written:
     """Write every table of `TABLES` as ``<out>/<name>.csv`` from the states' ``.json`` files.
 
-    ``answered`` are the questions, scenario by scenario in the study's order.
+    ``answered`` are the questions, scenario by scenario in the study's order; ``analyses`` the
+    indices of what was computed from features.
 
     The same states give the same bytes: rows are sorted by checkpoint order and run label, and
     BLAS runs on one thread, as its sums depend on how many share them. A file is replaced only
     when it is complete.
     """
     kept: dict[str, list[pd.DataFrame]] = {stem: [] for stem in TABLES if TABLES[stem].headline}
-    with threadpool_limits(limits=1, user_api="blas"), open_study(states, answered) as study:
+    with threadpool_limits(limits=1, user_api="blas"), open_study(
+        states, answered, analyses=analyses
+    ) as study:
         for build in dict.fromkeys(table.build for table in TABLES.values()):
             _write(build, study, out, kept)
         return Written(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TextIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,28 @@ def long_frame(
     }
     columns |= {name: array.reshape(-1)[rows] for name, array in values.items()}
     return pd.DataFrame(columns)
+
+
+def row_frame(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
+    """A frame of ``columns`` from rows that have them, texts as categories and None as NaN."""
+    frame = {}
+    for name in columns:
+        values = [row[name] for row in rows]
+        text = any(isinstance(value, str) for value in values)
+        whole = not text and all(isinstance(value, int) for value in values)
+        frame[name] = (
+            pd.Categorical(values)
+            if text
+            else np.array([np.nan if v is None else v for v in values], int if whole else float)
+        )
+    return pd.DataFrame(frame)
+
+
+def frame_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pd.DataFrame:
+    """A row for each of ``rows``, which name the same columns; texts become categories as above."""
+    frame = pd.DataFrame({name: [row[name] for row in rows] for name in columns})
+    texts = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    return frame.astype(dict.fromkeys(texts, "category"))
 
 
 def write_header(file: TextIO, columns: Sequence[str]) -> None:

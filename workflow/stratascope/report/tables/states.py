@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -22,7 +23,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Run:
-    """One run and where its states lie; ``place`` is its row in ``initial`` and ``final``."""
+    """One run and where its states lie; ``place`` is its row in ``initial`` and ``final``.
+
+    ``told`` says for each message which reference it is known to tell; empty if none is labelled.
+    """
 
     label: str
     scenario: str
@@ -31,6 +35,7 @@ class Run:
     prompt_key: Hashable
     place: int
     reference_set: int | None
+    told: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Snapshot:
     message: int
     role: str
     prefix: str
+
+    @property
+    def label(self) -> str | None:
+        """The reference that the message is known to tell."""
+        return self.run.told[self.message] if self.run.told else None
 
 
 @dataclass(frozen=True)
@@ -127,11 +137,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Analyses:
+    """The indices (``.json``) of what was computed from datasets' features, in the study's order."""
+
+    probes: tuple[Path, ...] = ()
+    transfers: tuple[Path, ...] = ()
+    similarities: tuple[Path, ...] = ()
+
+
+NO_ANALYSES = Analyses()
+
+
+@dataclass(frozen=True)
 class Study:
-    """All checkpoints of a study, in the study's order, and the questions that were answered."""
+    """All checkpoints of a study, in the study's order, and what else the tables are made from."""
 
     checkpoints: tuple[Checkpoint, ...]
     questions: tuple[QuestionFolder, ...] = ()
+    analyses: Analyses = NO_ANALYSES
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -140,29 +163,37 @@ class Study:
 
 
 @contextmanager
-def open_study(states: Sequence[Path], questions: Sequence[QuestionFolder] = ()) -> Iterator[Study]:
+def open_study(
+    states: Sequence[Path],
+    questions: Sequence[QuestionFolder] = (),
+    told: Mapping[str, Sequence[str | None]] = MappingProxyType({}),
+    analyses: Analyses = NO_ANALYSES,
+) -> Iterator[Study]:
     """Open the states of each checkpoint, given the paths of their ``.json`` files.
 
+    ``told`` says by run label what each of the run's messages is known to tell.
     Raises StratascopeError naming the file that is missing, damaged or of another format.
     """
     with ExitStack() as stack:
         checkpoints = sorted(
-            (_open(Path(path), stack) for path in states), key=lambda item: (item.order, item.name)
+            (_open(Path(path), stack, told) for path in states), key=lambda item: (item.order, item.name)
         )
         names = [item.name for item in checkpoints]
         for name in names:
             if names.count(name) > 1:
                 raise StratascopeError(f"two states files are of checkpoint {name!r}; give one")
-        yield Study(tuple(checkpoints), tuple(questions))
+        yield Study(tuple(checkpoints), tuple(questions), analyses)
 
 
-def _open(path: Path, stack: ExitStack) -> Checkpoint:
+def _open(
+    path: Path, stack: ExitStack, told: Mapping[str, Sequence[str | None]]
+) -> Checkpoint:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         tensors = stack.enter_context(
             safe_open(str(path.with_suffix(".safetensors")), framework="numpy")
         )
-        return _checkpoint(index, path, tensors)
+        return _checkpoint(index, path, tensors, told)
     except FileNotFoundError as error:
         raise StratascopeError(f"{path}: not there, or its .safetensors file is not") from error
     except (json.JSONDecodeError, SafetensorError) as error:
@@ -174,7 +205,9 @@ def _open(path: Path, stack: ExitStack) -> Checkpoint:
         ) from error
 
 
-def _checkpoint(index: Mapping[str, Any], path: Path, tensors: Any) -> Checkpoint:
+def _checkpoint(
+    index: Mapping[str, Any], path: Path, tensors: Any, told: Mapping[str, Sequence[str | None]]
+) -> Checkpoint:
     runs: list[Run] = []
     snapshots: list[Snapshot] = []
     entries = sorted(enumerate(index["runs"]), key=lambda item: item[1]["label"])
@@ -188,6 +221,7 @@ def _checkpoint(index: Mapping[str, Any], path: Path, tensors: Any) -> Checkpoin
             prompt_key=messages[-1]["prefix"] if messages else ("run", entry["label"]),
             place=place,
             reference_set=entry["reference_set"],
+            told=tuple(told.get(entry["label"], ())),
         )
         runs.append(run)
         snapshots += [

@@ -92,10 +92,17 @@ def state_bytes(hidden: int, positions: int, layers: int, rows: int) -> int:
 
 def reference_disk(shape: Shape, references: ReferenceWork) -> int:
     """Bytes of the folder of a reference set at most."""
-    layers = len(chosen(references.layers, shape.layers))
-    states = state_bytes(shape.hidden, references.positions, layers, len(references.lengths))
+    layers, rows = len(chosen(references.layers, shape.layers)), len(references.lengths)
+    characters = references.characters
+    return reference_set_bytes(shape.hidden, references.positions, layers, rows, characters)
+
+
+def reference_set_bytes(
+    hidden: int, positions: int, layers: int, rows: int, characters: int
+) -> int:
+    """The states of ``rows`` references of so many characters in all, and what lists their tokens."""
     # Every token, at most one for each byte, is listed once at its positions.
-    return states + 100 * references.positions * references.characters + JSON_BYTES
+    return state_bytes(hidden, positions, layers, rows) + 100 * positions * characters + JSON_BYTES
 
 
 def text_disk(shape: Shape, texts: TextWork, dtype: str) -> int:

@@ -14,6 +14,8 @@ from stratascope.study.estimate.disk import SWITCHES, numbers
 from stratascope.study.estimate.shape import Shape
 from stratascope.study.estimate.work import ITEM_BYTES, RunWork, TextWork, Work, chosen
 
+# Allocators hold more than is alive: so many times as much, in the captures that were measured.
+HELD = 1.2
 # Python, PyTorch and transformers, before any weight is there.
 PROCESS_BYTES = 420_000_000
 # A process that uses CUDA, and what CUDA takes of the GPU. Usual values, not measured here.
@@ -27,6 +29,8 @@ GRAPH_SCORE_BYTES = 8
 ROW_TOKENS = 4096
 # Tensors on their way from a GPU to the disk (capture.writer's queue, and one at each end).
 QUEUED = 18
+# Features on their way to the disk (capture.features.writing).
+QUEUE_BYTES = 64 << 20
 # The generation prompt after each message but the last, in about so many tokens.
 SUFFIX_TOKENS = 12
 
@@ -61,7 +65,7 @@ def memory_of(work: Work, shape: Shape, weights: int) -> Memory:
     converted = dtype != work.model.dtype and not work.files.quantized
     # The weights lie there in both precisions until the last is converted.
     other = (work.files.bytes or shape.parameters * ITEM_BYTES[dtype]) if converted else 0
-    running = max(_passes(work, shape), default=0)
+    running = int(HELD * max(_passes(work, shape), default=0))
     if work.device != "cuda":
         return Memory(PROCESS_BYTES + weights + max(other, running))
     queued = QUEUED * max((_widest(shape, run) for run in work.runs), default=0)
@@ -155,12 +159,23 @@ def _shared_row(shape: Shape, row: int, dtype: str) -> int:
 def _reading(shape: Shape, texts: TextWork, dtype: str) -> int:
     pairs = texts.batch * min(texts.longest, texts.batch)
     block = pass_bytes(shape, dtype, texts.batch, pairs, logits="logits" in texts.sites)
-    # Answers are scored and generated from copies of the cache.
-    return block + (3 * cache_bytes(shape, texts.batch, dtype) if texts.new else 0)
+    if texts.new:
+        # Answers are scored and generated from copies of the cache.
+        return block + 3 * cache_bytes(shape, texts.batch, dtype)
+    # Rows on their way to the file, and those that are being copied out of the pass.
+    item = ITEM_BYTES[texts.store_dtype or dtype]
+    sites = set(texts.sites)
+    widest = max(
+        (n for site, n in (shape.whole | shape.widths(0)).items() if site in sites), default=0
+    )
+    copied = 0 if texts.pooled else 2 * texts.batch * widest * item
+    token, _, _ = numbers(shape, sites, chosen(texts.layers, shape.layers))
+    waiting = token * item * (texts.texts if texts.pooled else texts.tokens)
+    return block + copied + min(QUEUE_BYTES, waiting)
 
 
 def _gradients(shape: Shape, run: RunWork, dtype: str) -> int:
-    """A pass whose every layer is kept for the way back, and all gradients, which come at once."""
+    """A pass whose every layer is kept for the way back; gradients take its place as they are made."""
     capture, item = run.capture, ITEM_BYTES[dtype]
     tokens = run.prompt if capture.gradients and capture.gradients.of == "token" else run.tokens
     scored = capture.attention_weights or shape.score_bytes[1] > 0
@@ -169,7 +184,8 @@ def _gradients(shape: Shape, run: RunWork, dtype: str) -> int:
     sites = [site for site, switch in SWITCHES.items() if getattr(capture, switch)]
     token, pair, _ = numbers(shape, sites, chosen(capture.layers, shape.layers))
     found = token * tokens * (4 if dtype == "float16" else item) + pair * tokens**2 * 4
-    return shape.layers * layer + found + pass_bytes(shape, dtype, tokens, tokens**2)
+    block = pass_bytes(shape, dtype, tokens, tokens**2, logits=capture.logits, cast=item)
+    return max(shape.layers * layer, found) + block
 
 
 def _widest(shape: Shape, run: RunWork) -> int:

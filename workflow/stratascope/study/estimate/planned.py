@@ -117,7 +117,7 @@ class Texts:
 
 
 def dataset_work(model: Work, dataset: Dataset, texts: Texts) -> Work:
-    """``model`` with the extraction of a dataset."""
+    """``model`` with the extraction of one more dataset."""
     batch = _batch(dataset, model.shape, model.device)
     work = TextWork(
         sites=dataset.sites,
@@ -131,7 +131,7 @@ def dataset_work(model: Work, dataset: Dataset, texts: Texts) -> Work:
         text_bytes=texts.bytes,
         batch=max(texts.longest, min(texts.tokens, batch)),
     )
-    return replace(model, texts=(work,))
+    return replace(model, texts=(*model.texts, work))
 
 
 def _batch(dataset: Dataset, shape: Shape | None, device: Device) -> int:

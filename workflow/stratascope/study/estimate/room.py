@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stratascope.study.estimate.cost import Estimate
-from stratascope.study.estimate.remedies import Way, ways_to_fit
+from stratascope.study.estimate.remedies import ways_to_fit
 from stratascope.study.estimate.work import Work
 
 
@@ -69,21 +69,31 @@ def needs(estimate: Estimate, room: Room) -> str:
     return f"needs {memory} of memory ({there}) and {disk} of disk ({room.disk})"
 
 
-def refusal(work: Work, estimate: Estimate, room: Room) -> str | None:
-    """What is not enough and how the job would fit, as a line; none if it fits."""
+def refusal(
+    work: Work, estimate: Estimate, room: Room, written: Callable[[str], str] = str
+) -> str | None:
+    """What is not enough and how the job would fit, as a line; none if it fits.
+
+    ``written`` makes of a setting in YAML what stands in the line.
+    """
     lacking = room.lacking(estimate)
     if not lacking:
         return None
     ways = ways_to_fit(work, room.fits)
-    return f"{'; '.join(lacking)}; {_remedy(ways, lacking)}"
-
-
-def _remedy(ways: Sequence[Way], lacking: Sequence[str]) -> str:
     if not ways:
-        return "no setting makes it fit: make room, or give it another machine"
-    return "make room, or use " + ", or ".join(
-        f"`{'` and `'.join(way.settings)}` -> {_left(way.estimate, lacking)}" for way in ways
+        return f"{'; '.join(lacking)}; no setting makes it fit: make room, or take another machine"
+    found = ", or ".join(
+        " and ".join(f"`{written(setting)}`" for setting in way.settings)
+        + f" -> {_left(way.estimate, lacking)}"
+        for way in ways
     )
+    return f"{'; '.join(lacking)}; make room, or use {found}"
+
+
+def as_option(setting: str) -> str:
+    """A setting in YAML as an option of `stratascope extract`: ``layers: [0, 4]`` is ``--layers 0,4``."""
+    key, _, value = setting.removeprefix("model.").partition(": ")
+    return f"--{key.replace('_', '-')} {value.strip('[]').replace(', ', ',')}"
 
 
 def _left(estimate: Estimate, lacking: Sequence[str]) -> str:

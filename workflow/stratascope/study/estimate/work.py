@@ -35,8 +35,9 @@ class Files:
     @classmethod
     def of(cls, config: Mapping[str, Any], folder: Path | None = None) -> Files:
         """The weights beside a config.json; ``folder`` is where they lie, if that is here."""
-        named = config.get("dtype") or config.get("torch_dtype")
-        dtype = str(named).removeprefix("torch.")
+        both = (config, config.get("text_config") or {})
+        named = [str(c.get("dtype") or c.get("torch_dtype")).removeprefix("torch.") for c in both]
+        dtype = next((name for name in named if name in ITEM_BYTES), None)
         sizes: dict[str, int] = {}
         for path in sorted(folder.iterdir()) if folder is not None else ():
             if path.suffix in WEIGHTS and path.name != "training_args.bin":
@@ -44,7 +45,7 @@ class Files:
         # A folder may hold the same weights in several formats: only the first is read.
         found = next((sizes[suffix] for suffix in WEIGHTS if suffix in sizes), None)
         quantized = config.get("quantization_config") is not None
-        return cls(found, dtype if dtype in ITEM_BYTES else None, quantized)
+        return cls(found, dtype, quantized)
 
 
 @dataclass(frozen=True)

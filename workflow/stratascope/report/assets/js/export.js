@@ -59,7 +59,7 @@ function lineRows(trace) {
   const bars = trace.error_x ?? trace.error_y;
   return (found ?? []).map((value, i) => {
     const known = bars && value !== null && bars.array[i] !== null;
-    const ends = known ? [value - bars.arrayminus[i], value + bars.array[i]] : ["", ""];
+    const ends = trace.interval ? trace.interval[i] : known ? [value - bars.arrayminus[i], value + bars.array[i]] : ["", ""];
     return [trace.name, lying ? "" : places[i], lying ? places[i] : "", value, ...ends, trace.customdata?.[i] ?? ""];
   });
 }

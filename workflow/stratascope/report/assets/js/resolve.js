@@ -95,7 +95,7 @@ function values(given) {
 // ---- heatmaps
 
 function heatTrace(trace, context) {
-  const { rows, cols, scale, ...plain } = trace;
+  const { rows, cols, scale, ends, ...plain } = trace;
   let z = matrixValues(trace);
   const keepRows = keptPlaces(rows, z.length);
   const width = z[0]?.length ?? 0;
@@ -106,7 +106,7 @@ function heatTrace(trace, context) {
   else context.layout.yaxis = { ...context.layout.yaxis, autorange: "reversed", type: "category" };
   if (cols) setNames(plain, "x", keepCols.map((j) => cols[j]), context, z.length);
   if (trace.text) plain.text = keepRows.map((i) => trace.text[i]);
-  const range = colourRange(z, scale, trace.unit);
+  const range = ends ? betweenEnds(ends, scale) : colourRange(z, scale, trace.unit);
   const c = ink();
   if (z.length > 80 || (z[0]?.length ?? 0) > 120) Object.assign(plain, { xgap: 0, ygap: 0 });
   for (const axis of [context.layout.xaxis, context.layout.yaxis]) Object.assign(axis, { showgrid: false, zeroline: false });
@@ -206,6 +206,13 @@ function colourRange(z, scale, unit) {
   if (high <= 0) return { zmin: low, zmax: high > low ? high : low + 1e-6, colorscale: steps(colours.slice(0, middle + 1)) };
   const reach = Math.max(-low, high);
   return { zmin: -reach, zmax: reach, colorscale: steps(colours) };
+}
+
+// A scale whose palest and darkest colour stand for given numbers, in either order.
+function betweenEnds([pale, dark], scale) {
+  const colours = pale <= dark ? palette(scale) : [...palette(scale)].reverse();
+  const [low, high] = [Math.min(pale, dark), Math.max(pale, dark)];
+  return { zmin: low, zmax: high > low ? high : low + 1e-6, colorscale: steps(colours) };
 }
 
 // Numbers on a map's cells, dark on light colours and light on dark ones.

@@ -8,6 +8,10 @@ async function start() {
   startScenarios();
   startRuns();
   startPairs();
+  startProbes();
+  startMistakes();
+  startProbeTokens();
+  startSimilarity();
   startToolbox();
   await loadPlotly();
   startTheme();

@@ -25,9 +25,20 @@ const INK = {
 };
 const ink = () => INK[theme()];
 
-function colour([name, index]) {
+// A paint is [palette, place], or [palette, place, count]: then the place in a scale of so many shades.
+function colour([name, index, count]) {
   const colours = palette(name);
-  return colours[index % colours.length];
+  return count ? shade(colours, count > 1 ? index / (count - 1) : 1) : colours[index % colours.length];
+}
+
+const hexParts = (hex) => [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2), 16));
+
+// The colour at a share of a scale; its palest quarter is too close to the paper for a line.
+function shade(colours, share) {
+  const place = (0.25 + 0.75 * share) * (colours.length - 1);
+  const first = Math.min(colours.length - 2, Math.floor(place));
+  const [from, to] = [hexParts(colours[first]), hexParts(colours[first + 1])];
+  return `#${from.map((value, k) => Math.round(value + (to[k] - value) * (place - first)).toString(16).padStart(2, "0")).join("")}`;
 }
 
 function faded(hex, alpha) {
@@ -44,6 +55,14 @@ function setTheme(name) {
   }
   const button = byId("theme-button");
   button.textContent = { auto: "Theme: auto", light: "Theme: light", dark: "Theme: dark" }[name];
+  repaint();
+}
+
+// What is coloured by the script and is no figure.
+const painters = [];
+
+function repaint() {
+  painters.forEach((paint) => paint());
   redrawAll();
 }
 
@@ -51,7 +70,7 @@ function startTheme() {
   byId("theme-button").addEventListener("click", () => {
     setTheme(THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
   });
-  darkSystem.addEventListener("change", redrawAll);
+  darkSystem.addEventListener("change", repaint);
   let saved = null;
   try {
     saved = localStorage.getItem("stratascope-theme");

@@ -1,0 +1,267 @@
+"""Planted datasets: tables as the analyses would leave them, with a truth that the report must tell.
+
+``emotion`` is decodable from the second checkpoint on, at layers 2 and above; ``tense`` no better than
+from its words; ``coin`` not at all; ``warmth`` is a number. Each layer drifts by its depth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from stratascope.report.build import build_report
+
+LAYERS = range(6)
+EMOTIONS = ("anger", "calm", "<b>grief</b>", "joy")
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> %{x} <b>bold</b>"
+N, GROUPS = 80, 50
+LOST = {"accuracy": 0.0, "macro_f1": 0.03, "brier": 0.0}
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label and how its probe does: ``found(place, layer)`` at a checkpoint's place."""
+
+    name: str
+    classes: tuple[str, ...]
+    found: Callable[[int, int], float]
+    words: float | None
+
+    @property
+    def majority(self) -> float:
+        return 1 / len(self.classes) if self.classes else 0.0
+
+
+LABELS = (
+    Label("emotion", EMOTIONS, lambda place, layer: 0.9 if place and layer > 1 else 0.3, 0.6),
+    Label("tense", ("past", "present"), lambda place, layer: 0.8 if place else 0.52, 0.85),
+    Label("coin", ("heads", "tails"), lambda place, layer: 0.5, 0.5),
+    Label("warmth", (), lambda place, layer: 0.1 * layer * place, None),
+)
+
+
+@dataclass
+class Planted:
+    """A study with datasets: the results that it adds to, and its own folders."""
+
+    results: Any
+    root: Path
+    features: list[Path] = field(default_factory=list)
+    probes: list[Path] = field(default_factory=list)
+
+    def build(self, out: Path | None = None) -> Path:
+        out = out or self.root / "report.html"
+        build_report(
+            self.results.study,
+            self.root / "tables",
+            self.results.states,
+            self.results.root / "runs",
+            self.results.root / "metrics.json",
+            out,
+            features=self.features,
+            probes=self.probes,
+        )
+        return out
+
+
+def probe_rows(names: list[str]) -> Iterator[dict[str, Any]]:
+    for place, checkpoint in enumerate(names):
+        for label in LABELS:
+            measures = ("accuracy", "macro_f1", "brier") if label.classes else ("r2",)
+            for layer in LAYERS:
+                for measure in measures:
+                    yield _probe_row(label, checkpoint, place, layer, measure)
+
+
+def _probe_row(
+    label: Label, checkpoint: str, place: int, layer: int, measure: str
+) -> dict[str, Any]:
+    value = label.found(place, layer) + 0.001 * layer
+    value = 1 - value if measure == "brier" else value - LOST.get(measure, 0.0)
+    main = measure in ("accuracy", "r2")
+    return {
+        "dataset": "feelings", "checkpoint": checkpoint, "label": label.name, "site": "hidden_out",
+        "layer": layer, "measure": measure, "estimate": value, "lower": value - 0.04,
+        "upper": value + 0.03, "n": N, "groups": GROUPS, "majority": label.majority,
+        "shuffled_mean": label.majority, "shuffled_upper": label.majority + 0.05, "p": 0.01,
+        "p_holm": 0.24, "control": label.majority + 0.02, "selectivity": value - label.majority - 0.02,
+        "difference_of_means": value - 0.1 if label.classes and main else None,
+        "bag_of_tokens": label.words if main else None,
+    }  # fmt: skip
+
+
+def prediction_rows(names: list[str]) -> Iterator[dict[str, Any]]:
+    rng = np.random.default_rng(5)
+    for place, checkpoint in enumerate(names):
+        for label in LABELS:
+            for line in range(1, N + 1):
+                common = {
+                    "dataset": "feelings", "checkpoint": checkpoint, "label": label.name,
+                    "site": "hidden_out", "layer": 5, "line": line, "group": f"event {line % GROUPS}",
+                }  # fmt: skip
+                if label.classes:
+                    truth = label.classes[line % len(label.classes)]
+                    right = rng.random() < label.found(place, 5)
+                    said = truth if right else label.classes[(line + 1) % len(label.classes)]
+                    chance: float | None = round(float(rng.uniform(0.5, 1)), 4)
+                else:
+                    truth, chance = f"{line / 10}", None
+                    said = f"{line / 10 + rng.normal():.7g}"
+                yield {**common, "truth": truth, "predicted": said, "probability": chance}
+
+
+def transfer_rows(names: list[str]) -> Iterator[dict[str, Any]]:
+    for one in names:
+        for two in names:
+            if one != two:
+                yield {
+                    "dataset": "feelings", "label": "emotion", "site": "hidden_out", "layer": 5,
+                    "measure": "accuracy", "checkpoint_from": one, "checkpoint_to": two,
+                    "estimate": 0.4, "lower": 0.35, "upper": 0.45, "n": N,
+                }  # fmt: skip
+
+
+def similarity_rows(names: list[str]) -> Iterator[dict[str, Any]]:
+    pairs = [(a, a) for a in names] + list(zip(names, names[1:], strict=False))
+    for a, b in [*pairs, (names[0], names[-1])]:
+        moved = abs(names.index(a) - names.index(b))
+        for measure in ("linear_cka_debiased", "angular"):
+            for i in LAYERS:
+                for j in LAYERS:
+                    if a == b and i >= j:
+                        continue
+                    far = 0.1 * abs(i - j) + 0.05 * moved * (i + j) / 2
+                    value = far if measure == "angular" else 1 - far
+                    yield {
+                        "dataset": "feelings", "checkpoint_a": a, "checkpoint_b": b,
+                        "site": "hidden_out", "layer_a": i, "layer_b": j, "measure": measure,
+                        "value": value, "lower": value - 0.02, "upper": value + 0.02, "p": 0.0099,
+                        "null_mean": 0.0, "null_upper": 0.015, "n": N,
+                    }  # fmt: skip
+
+
+def drift_rows(names: list[str]) -> Iterator[dict[str, Any]]:
+    for against, other in (("first", names[0]), ("last", names[-1])):
+        for checkpoint in names:
+            if checkpoint == other:
+                continue
+            moved = abs(names.index(checkpoint) - names.index(other))
+            for measure in ("linear_cka_debiased", "angular"):
+                for layer in LAYERS:
+                    far = 0.05 * moved * (layer + 1)
+                    value = far if measure == "angular" else 1 - far
+                    yield {
+                        "dataset": "feelings", "checkpoint": checkpoint, "against": against,
+                        "against_checkpoint": other, "site": "hidden_out", "layer": layer,
+                        "measure": measure, "value": value, "lower": value - 0.01,
+                        "upper": value + 0.01, "n": N,
+                    }  # fmt: skip
+
+
+TABLES = {
+    "probes": probe_rows,
+    "probe_predictions": prediction_rows,
+    "probe_transfer": transfer_rows,
+    "similarity": similarity_rows,
+    "drift": drift_rows,
+}
+
+
+def write_features(root: Path, checkpoint: str) -> Path:
+    """Features of one dataset as extraction leaves them, without their tensors."""
+    folder = root / "features" / f"feelings@{checkpoint}-0123456789ab"
+    folder.mkdir(parents=True)
+    lines = list(range(1, N + 1))
+    words = [HOSTILE if line == 1 else f"Text number {line}.\nI feel it." for line in lines]
+    index: dict[str, list[Any]] = {
+        "text": words, "line": lines, "shard": [0] * N, "row": lines, "rows": [1] * N,
+        "tokens": [9] * N,
+        "emotion": [EMOTIONS[line % 4] for line in lines],
+        "warmth": [line / 10 for line in lines],
+        "event": [f"event {line % GROUPS}" for line in lines],
+    }  # fmt: skip
+    pyarrow.parquet.write_table(pyarrow.table(index), folder / "index.parquet")
+    info = {
+        "format": "stratascope-features-1",
+        "label": f"feelings@{checkpoint}",
+        "dataset": {
+            "data": "feelings.jsonl",
+            "labels": ["emotion", "warmth"],
+            "groups": ["event"],
+        },
+        "sites": ["hidden_out"], "modules": [], "layers": list(LAYERS), "position": "last",
+        "texts": N, "rows": N, "shards": [],
+        "skipped": [{"line": 81, "reason": f"no text {HOSTILE}"}],
+        "noise_floor": {"largest_relative_difference": 3e-7, "texts": 3, "what": "it"},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
+    return folder
+
+
+def write_tokens(root: Path, checkpoint: str, place: int) -> Path:
+    """The index of a probes job, with two conversations scored token by token."""
+    rng = np.random.default_rng(place)
+    tokens = ["<|user|>", "\n", "I", " am", " so", " <b>glad</b>", ".", "<|assistant|>", " Good", "."]
+
+    def talks(rows: Callable[[], list[list[float]]]) -> list[dict[str, Any]]:
+        return [
+            {"run": f"{name}@{checkpoint}", "tokens": tokens, "prompt": 8,
+             "messages": [["user", 2, 7]], "values": rows()}
+            for name in ("good_news", "bad_news")
+        ]  # fmt: skip
+
+    def shares() -> list[list[float]]:
+        values = rng.dirichlet(np.ones(4), len(tokens)).T
+        values[:, 5] = [0.01, 0.02, 0.03, 0.94]
+        return [[round(float(value), 4) for value in row] for row in values]
+
+    def one() -> list[list[float]]:
+        return [[round(float(value), 4) for value in rng.random(len(tokens))]]
+
+    def described(classes: list[str], rows: Callable[[], list[list[float]]]) -> dict[str, Any]:
+        return {"site": "hidden_out", "layer": 5, "classes": classes, "conversations": talks(rows)}
+
+    index = {
+        "dataset": "feelings",
+        "checkpoint": checkpoint,
+        "tokens": {
+            "emotion": described(list(EMOTIONS), shares),
+            "tense": described(["past", "present"], one),
+            "warmth": described([], one),
+        },
+    }
+    path = root / "probes" / f"feelings@{checkpoint}-0123456789ab.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(index), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def planted(results: Any, tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    """The made study of all report tests, with a dataset."""
+    root = tmp_path_factory.mktemp("planted")
+    (root / "tables").mkdir()
+    for path in (results.root / "tables").glob("*.csv"):
+        (root / "tables" / path.name).write_bytes(path.read_bytes())
+    names = list(results.study["checkpoints"])
+    for name, rows in TABLES.items():
+        pd.DataFrame(list(rows(names))).to_csv(root / "tables" / f"{name}.csv", index=False)
+    made = Planted(results, root)
+    for place, checkpoint in enumerate(names):
+        made.features.append(write_features(root, checkpoint))
+        made.probes.append(write_tokens(root, checkpoint, place))
+    return made
+
+
+@pytest.fixture(scope="session")
+def planted_report(planted: Planted) -> Path:
+    return planted.build()

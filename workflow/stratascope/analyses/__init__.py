@@ -1,0 +1,1 @@
+"""What is computed from features alone: read them, measure, and leave one index for the tables."""

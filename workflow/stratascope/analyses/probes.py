@@ -1,0 +1,199 @@
+"""The linear probes of one dataset on one checkpoint."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from stratascope.analyses.texts import column
+from stratascope.errors import StratascopeError
+from stratascope.measure.probes import (
+    Design,
+    Measured,
+    ProbeResult,
+    Settings,
+    design,
+    probe,
+    probe_layers,
+    token_counts,
+    weights_of_layers,
+)
+from stratascope.store.commit import new_file, write_json
+from stratascope.store.features import Features
+from stratascope.store.hashes import recorded
+from stratascope.store.probes import save_probes
+from stratascope.study.analyses import ProbeJob
+
+# What of a measure goes into the rows; its name leads.
+NUMBERS = tuple(field.name for field in fields(Measured) if field.name != "measure")
+WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Label:
+    """The probes of one label: of every tensor, and of the words of the texts alone."""
+
+    name: str
+    plan: Design
+    found: Mapping[str, ProbeResult]
+    words: ProbeResult | None
+
+
+def fit_probes(job: ProbeJob, place: Path, target: Path) -> None:
+    """Probe the features of ``job``, which lie below ``place``; write the index ``target``.
+
+    Beside it, with other suffixes: every out-of-fold prediction (``.parquet``) and the probes
+    themselves, fitted to all texts (``.safetensors``).
+
+    Raises:
+        StratascopeError: a label that the features do not carry, or that cannot be probed.
+    """
+    features = Features.open(place / job.features.folder)
+    labels = [_label(job, features, name) for name in job.labels]
+    beside = (target.with_suffix(".parquet"), target.with_suffix(".safetensors"))
+    with new_file(beside[0]) as partial:
+        pyarrow.parquet.write_table(_predictions(job, features, labels), partial)
+    _save_weights(job, features, labels, beside[1])
+    content = {
+        "dataset": job.features.name,
+        "checkpoint": job.features.checkpoint.name,
+        "digest": job.digest,
+        "features": job.features.folder,
+        "labels": {label.name: _described(label) for label in labels},
+        "rows": [row for label in labels for row in _rows(label)],
+        "files": recorded(beside, target.parent),
+    }
+    write_json(target, content)
+
+
+def _label(job: ProbeJob, features: Features, name: str) -> Label:
+    every = np.arange(len(features))
+    groups = job.features.dataset.groups
+    texts = features.index.column("text").to_pylist()
+    known = all(text is not None for text in texts)
+    try:
+        plan = design(
+            column(features, name, every),
+            groups=column(features, groups[0], every) if groups else None,  # type: ignore[arg-type]
+            types=_types(texts) if known else None,
+            folds=job.spec.folds,
+            permutations=job.spec.permutations,
+            resamples=job.spec.bootstrap,
+            seed=job.spec.seed,
+        )
+        found = probe_layers(_layers(features), plan)
+        words = None
+        if known and plan.target.kind == "logistic":
+            words = probe(token_counts(texts), plan, Settings(standardise=False), "words")
+    except StratascopeError as error:
+        raise StratascopeError(f"{job.features.label}: label {name!r}: {error}") from error
+    return Label(name, plan, found, words)
+
+
+def _layers(features: Features) -> dict[str, Any]:
+    return {name: lambda name=name: features.matrix(name) for name in features.names}
+
+
+def _types(texts: Sequence[str]) -> list[str]:
+    """What the control task gives random labels to: the first word of a text that not all have.
+
+    A template's own words stand in every text.
+    """
+    words = [WORD.findall(text) for text in texts]
+    in_all = set.intersection(*map(set, words))
+    return [next((word for word in each if word not in in_all), "") for each in words]
+
+
+def _rows(label: Label) -> Iterator[dict[str, Any]]:
+    for name, result in label.found.items():
+        layer, site = place_of(name)
+        for measured in result.measures.values():
+            words = label.words.measures[measured.measure] if label.words else None
+            yield {
+                "label": label.name,
+                "site": site,
+                "layer": layer,
+                "measure": measured.measure,
+                **{number: _finite(getattr(measured, number)) for number in NUMBERS},
+                "bag_of_tokens": _finite(words.estimate) if words else None,
+            }
+
+
+def place_of(name: str) -> tuple[int | None, str]:
+    """``layer_03/hidden_out`` as (3, "hidden_out"); a tensor of the whole model has no layer."""
+    found = re.fullmatch(r"layer_(\d+)/(.+)", name)
+    return (int(found[1]), found[2]) if found else (None, name)
+
+
+def _finite(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _described(label: Label) -> dict[str, Any]:
+    target = label.plan.target
+    return {"kind": target.kind, "classes": [str(name) for name in target.classes]}
+
+
+def _predictions(job: ProbeJob, features: Features, labels: Sequence[Label]) -> pyarrow.Table:
+    lines = features.index.column("line").to_pylist()
+    tables = []
+    for label in labels:
+        groups = label.plan.groups.tolist()
+        for name, result in label.found.items():
+            layer, site = place_of(name)
+            said = result.predictions
+            count = len(lines)
+            tables.append(
+                pyarrow.table(
+                    {
+                        "label": [label.name] * count,
+                        "site": [site] * count,
+                        "layer": pyarrow.array([layer] * count, pyarrow.int32()),
+                        "line": lines,
+                        "group": groups,
+                        **_said(label, said.scores),
+                    }
+                )
+            )
+    return pyarrow.concat_tables(tables)
+
+
+def _said(label: Label, scores: np.ndarray) -> dict[str, list[Any]]:
+    """What was true, what the probe said, and the probability that it gave to that."""
+    target = label.plan.target
+    if target.kind == "ridge":
+        return {
+            "truth": [f"{value:.7g}" for value in target.values],
+            "predicted": [f"{value:.7g}" for value in scores[:, 0]],
+            "probability": pyarrow.array([None] * len(scores), pyarrow.float64()),
+        }
+    best = scores.argmax(axis=1)
+    return {
+        "truth": [str(target.classes[code]) for code in target.codes],
+        "predicted": [str(target.classes[code]) for code in best],
+        "probability": np.exp(scores[np.arange(len(best)), best]).tolist(),
+    }
+
+
+def _save_weights(
+    job: ProbeJob, features: Features, labels: Sequence[Label], path: Path
+) -> None:
+    probes = {
+        f"{label.name}/{name}": {"weights": fitted.weights, "bias": fitted.bias}
+        for label in labels
+        for name, fitted in weights_of_layers(_layers(features), label.plan).items()
+    }
+    about = {
+        "dataset": job.features.name,
+        "checkpoint": job.features.checkpoint.name,
+        "labels": {label.name: _described(label) for label in labels},
+    }
+    save_probes(path, probes, about)

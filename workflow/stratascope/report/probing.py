@@ -1,0 +1,80 @@
+"""What probes.csv comes down to: the best layers, what they must exceed, and since when they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from stratascope.report.text import joined, source_name
+
+# The measure that decides, by the kind of label: classes, quantities.
+MAIN = ("accuracy", "r2")
+# Of these less is better.
+LOSSES = frozenset({"brier", "calibration_error"})
+PROBE = ["dataset", "label"]
+# What a probe must exceed to have found something in the features, and what that is called.
+BASELINES = {
+    "majority": "the most frequent class",
+    "shuffled_upper": "shuffled labels",
+    "bag_of_tokens": "the words alone",
+}
+CHANCE = ["majority", "shuffled_upper"]
+
+
+@dataclass(frozen=True)
+class Since:
+    """The first checkpoint at which a label is decodable, and whether it is at every later one."""
+
+    checkpoint: str
+    always: bool
+
+
+def main_rows(probes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the deciding measure, with ``bar``, the largest baseline, and what exceeds it.
+
+    ``above_chance``: the interval lies above the most frequent class and above 95 % of shuffled
+    labels; ``decodable``: also above what the words alone give.
+    """
+    rows = probes[probes["measure"].isin(MAIN)]
+    bar = rows[list(BASELINES)].max(axis=1)
+    chance = rows[CHANCE].max(axis=1)
+    return rows.assign(bar=bar, above_chance=rows["lower"] > chance, decodable=rows["lower"] > bar)
+
+
+def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of `main_rows` the best layer and site for each dataset, label and checkpoint, in their order."""
+    rows = rows[rows["estimate"].notna()]
+    best = rows.groupby([*PROBE, "checkpoint"], sort=False)["estimate"].idxmax()
+    return rows.loc[best.to_list()]
+
+
+def since(rows: pd.DataFrame, checkpoints: Sequence[str]) -> Since | None:
+    """When a layer's label became decodable: ``rows`` of `main_rows`, one a checkpoint of those."""
+    found = dict(zip(rows["checkpoint"], rows["decodable"], strict=True))
+    known = [bool(found[name]) for name in checkpoints if name in found]
+    if not any(known):
+        return None
+    first = known.index(True)
+    names = [name for name in checkpoints if name in found]
+    return Since(names[first], all(known[first:]))
+
+
+def not_exceeded(row: pd.Series) -> str:
+    """The baselines that the interval does not lie above, in words: ``the words alone (0.71)``."""
+    low = [name for name in BASELINES if pd.notna(row[name]) and not row["lower"] > row[name]]
+    return joined([f"{baseline_name(row, name)} ({row[name]:.2f})" for name in low])
+
+
+def baseline_name(row: pd.Series, name: str) -> str:
+    """A baseline in words; of quantities there is no most frequent class, but a mean."""
+    return "the mean" if name == "majority" and row["measure"] == "r2" else BASELINES[name]
+
+
+def place(row: pd.Series, several_sites: bool) -> str:
+    """``layer 4``, or ``layer 4 (MLP out)`` where a dataset has several sites, or the site alone."""
+    if pd.isna(row["layer"]):
+        return source_name(row["site"])
+    site = f" ({source_name(row['site'])})" if several_sites else ""
+    return f"layer {row['layer']:.0f}{site}"

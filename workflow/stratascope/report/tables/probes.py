@@ -1,0 +1,83 @@
+"""What linear probes found: scores with their baselines, single predictions, and transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute
+import pyarrow.parquet
+
+from stratascope.measure.multiple import holm
+from stratascope.report.tables.frames import row_frame
+from stratascope.report.tables.states import Study
+from stratascope.store.runs import read_json
+
+PROBES = (
+    "dataset", "checkpoint", "label", "site", "layer", "measure",
+    "estimate", "lower", "upper", "n", "groups",
+    "majority", "shuffled_mean", "shuffled_upper", "p", "p_holm",
+    "control", "selectivity", "selectivity_lower", "selectivity_upper",
+    "difference_of_means", "bag_of_tokens",
+)  # fmt: skip
+PREDICTIONS = (
+    "dataset", "checkpoint", "label", "site", "layer", "line", "group", "truth", "predicted",
+    "probability",
+)  # fmt: skip
+TRANSFER = (
+    "dataset", "label", "site", "checkpoint_from", "layer_from", "checkpoint_to", "layer_to",
+    "measure", "estimate", "lower", "upper", "majority", "n", "groups",
+)  # fmt: skip
+
+# A label's best layer is the one with the highest of these, whichever its probe has.
+BEST_BY = ("accuracy", "r2")
+_SAME = ("dataset", "label", "measure")
+
+
+def probes(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
+    """`probes` and `probe_predictions`."""
+    every: list[dict[str, Any]] = []
+    for path in study.analyses.probes:
+        content = read_json(path)
+        place = {"dataset": content["dataset"], "checkpoint": content["checkpoint"]}
+        rows = [{**place, **row, "shuffled_upper": row["shuffled_95"]} for row in content["rows"]]
+        every += rows
+        for frame in _predictions(path, place, rows):
+            yield {"probe_predictions": frame}
+    if every:
+        frame = row_frame(every, (name for name in PROBES if name != "p_holm"))
+        # All layers, sites and checkpoints were looked at for one label: all of them count.
+        frame["p_holm"] = np.nan
+        for _, at in frame.groupby(list(_SAME), observed=True).groups.items():
+            frame.loc[at, "p_holm"] = holm(frame.loc[at, "p"].to_numpy())
+        yield {"probes": frame}
+
+
+def _predictions(
+    path: Path, place: dict[str, Any], rows: Sequence[dict[str, Any]]
+) -> Iterator[pd.DataFrame]:
+    """The predictions of each label's best layer; those of all layers stay in the file itself."""
+    table = pyarrow.parquet.read_table(path.with_suffix(".parquet"))
+    for label in dict.fromkeys(row["label"] for row in rows):
+        judged = [r for r in rows if r["label"] == label and r["measure"] in BEST_BY]
+        best = max(judged, key=lambda row: row["estimate"])
+        layer = pyarrow.compute.field("layer")
+        chosen = table.filter(
+            (pyarrow.compute.field("label") == label)
+            & (pyarrow.compute.field("site") == best["site"])
+            & (layer.is_null() if best["layer"] is None else layer == best["layer"])
+        )
+        said = [{**place, **row} for row in chosen.to_pylist()]
+        yield row_frame(said, PREDICTIONS)
+
+
+def transfers(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
+    """`probe_transfer`."""
+    for path in study.analyses.transfers:
+        content = read_json(path)
+        rows = [{"dataset": content["dataset"], **row} for row in content["rows"]]
+        if rows:
+            yield {"probe_transfer": row_frame(rows, TRANSFER)}
