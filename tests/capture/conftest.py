@@ -182,6 +182,12 @@ def checkpoint_of(folder: Path, **fields: Any) -> Checkpoint:
     return Checkpoint(folder.name, model, str(folder), None, "test")
 
 
+@pytest.fixture(scope="session")
+def configs() -> Callable[..., dict[str, Any]]:
+    """Configurations of every architecture by its name: ``configs(**fields)``."""
+    return lambda **fields: {name: make_config(name, 400, **fields) for name in ARCHITECTURES}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tiny models are fastest so, and their last digits stay the same."""

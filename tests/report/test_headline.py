@@ -43,6 +43,8 @@ def written() -> Written:
             "discrimination": rows("discrimination", *layers),
             "role_averages": rows("role_averages", role, {**role, "scope": "run"}),
             "question_accuracy": rows("question_accuracy"),
+            "probes": rows("probes"),
+            "drift": rows("drift"),
         },
         {"runs": 2, "pairs": 1},
         {"base": {"runs": 2, "snapshots": 12}, "bare": {"runs": 0, "snapshots": 0}},

@@ -10,11 +10,12 @@ from typing import IO, TypeVar
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import disk_errors, write_json
+from stratascope.store.features import is_whole
 from stratascope.store.hashes import recorded, sha256
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.questions import QUESTIONS, QuestionFolder
 from stratascope.study.analyses import ProbeJob, SimilarityJob, TransferJob
-from stratascope.study.features import FeatureJob
+from stratascope.study.features import FeatureJob, FeatureSet
 from stratascope.study.jobs import CaptureJob, StatesJob
 from stratascope.study.plan import Plan
 
@@ -107,7 +108,7 @@ def features_target(plan: Plan, root: Path, target: Path, say: Callable[[str], N
         {
             "checkpoint": job.checkpoint.name,
             "digest": job.digest,
-            "features": extract_missing(job, root, root / LAYOUT.features, say),
+            "features": extract_missing(job, root, root / LAYOUT.features, say, plan.study.limits),
         },
     )
 
@@ -116,21 +117,24 @@ def probes_target(plan: Plan, root: Path, target: Path) -> None:
     """Fit the probes of a dataset on a checkpoint; leaves ``target`` and the files beside it."""
     from stratascope.analyses.probes import fit_probes
 
-    fit_probes(_job(plan.probes, target), root / LAYOUT.features, root / target)
+    job = _job(plan.probes, target)
+    fit_probes(job, _extracted(root, job.features), root / target)
 
 
 def transfer_target(plan: Plan, root: Path, target: Path) -> None:
     """Judge a dataset's probes on other checkpoints or layers."""
     from stratascope.analyses.transfer import measure_transfer
 
-    measure_transfer(_job(plan.transfers, target), root / LAYOUT.features, root / target)
+    job = _job(plan.transfers, target)
+    measure_transfer(job, _extracted(root, *job.sets), root / target)
 
 
 def similarity_target(plan: Plan, root: Path, target: Path) -> None:
     """Compare how the checkpoints represent a dataset."""
     from stratascope.analyses.similarity import measure_similarity
 
-    measure_similarity(_job(plan.similarities, target), root / LAYOUT.features, root / target)
+    job = _job(plan.similarities, target)
+    measure_similarity(job, _extracted(root, *job.sets), root / target)
 
 
 def states_target(plan: Plan, root: Path, target: Path) -> None:
@@ -169,7 +173,7 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
         ),
     )
     with disk_errors(root / LAYOUT.tables):
-        written = write_tables(states, root / LAYOUT.tables, questions, analyses=analyses)
+        written = write_tables(states, root / LAYOUT.tables, questions, analyses, plan.told)
         write_headline(written, root / LAYOUT.metrics)
     tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
     computed = [*analyses.probes, *analyses.transfers, *analyses.similarities]
@@ -229,6 +233,18 @@ def _captured(folder: Path, opened: Callable[[Path], T]) -> T:
             "run snakemake again"
         )
     return opened(folder)
+
+
+def _extracted(root: Path, *sets: FeatureSet) -> Path:
+    """The folder of all features, if those of ``sets`` lie in it with all their files."""
+    place = root / LAYOUT.features
+    for item in sets:
+        if not is_whole(place / item.folder):
+            raise StratascopeError(
+                f"{place / item.folder}: extracted once, and gone since, or part of it; delete the "
+                f"manifests in {LAYOUT.extractions} and run snakemake again"
+            )
+    return place
 
 
 def _stamp(root: Path, target: Path, files: list[Path]) -> None:

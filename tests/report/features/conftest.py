@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,18 +121,20 @@ def prediction_rows(names: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def transfer_rows(names: list[str]) -> Iterator[dict[str, Any]]:
-    for one in names:
-        for two in names:
-            if one != two:
-                yield {
-                    "dataset": "feelings", "label": "emotion", "site": "hidden_out", "layer": 5,
-                    "measure": "accuracy", "checkpoint_from": one, "checkpoint_to": two,
-                    "estimate": 0.4, "lower": 0.35, "upper": 0.45, "n": N,
-                }  # fmt: skip
+    there = [((a, 5), (b, 5)) for a in names for b in names if a != b]
+    inside = [((names[-1], i), (names[-1], j)) for i in LAYERS for j in LAYERS if i != j]
+    for (one, i), (two, j) in [*there, *inside]:
+        value = 0.4 if one != two else 0.7 - 0.05 * abs(i - j)
+        yield {
+            "dataset": "feelings", "label": "emotion", "site": "hidden_out", "measure": "accuracy",
+            "checkpoint_from": one, "layer_from": i, "checkpoint_to": two, "layer_to": j,
+            "estimate": value, "lower": value - 0.05, "upper": value + 0.05, "majority": 0.25,
+            "n": N, "groups": GROUPS,
+        }  # fmt: skip
 
 
 def similarity_rows(names: list[str]) -> Iterator[dict[str, Any]]:
-    pairs = [(a, a) for a in names] + list(zip(names, names[1:], strict=False))
+    pairs = [(a, a) for a in names] + list(pairwise(names))
     for a, b in [*pairs, (names[0], names[-1])]:
         moved = abs(names.index(a) - names.index(b))
         for measure in ("linear_cka_debiased", "angular"):
@@ -210,7 +213,18 @@ def write_features(root: Path, checkpoint: str) -> Path:
 def write_tokens(root: Path, checkpoint: str, place: int) -> Path:
     """The index of a probes job, with two conversations scored token by token."""
     rng = np.random.default_rng(place)
-    tokens = ["<|user|>", "\n", "I", " am", " so", " <b>glad</b>", ".", "<|assistant|>", " Good", "."]
+    tokens = [
+        "<|user|>",
+        "\n",
+        "I",
+        " am",
+        " so",
+        " <b>glad</b>",
+        ".",
+        "<|assistant|>",
+        " Good",
+        ".",
+    ]
 
     def talks(rows: Callable[[], list[list[float]]]) -> list[dict[str, Any]]:
         return [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,15 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from stratascope.analyses.texts import column
+from stratascope.analyses.texts import column, groups_of
 from stratascope.errors import StratascopeError
 from stratascope.measure.probes import (
     Design,
     Measured,
     ProbeResult,
     Settings,
+    TooFewTypesError,
     design,
-    probe,
     probe_layers,
     token_counts,
     weights_of_layers,
@@ -31,6 +32,7 @@ from stratascope.store.features import Features
 from stratascope.store.hashes import recorded
 from stratascope.store.probes import save_probes
 from stratascope.study.analyses import ProbeJob
+from stratascope.study.dataset import Probes
 
 # What of a measure goes into the rows; its name leads.
 NUMBERS = tuple(field.name for field in fields(Measured) if field.name != "measure")
@@ -39,10 +41,14 @@ WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Label:
-    """The probes of one label: of every tensor, and of the words of the texts alone."""
+    """The probes of one label: of every tensor, and of the words of the texts alone.
+
+    ``groups`` names each text's group, for people; ``plan`` numbers them.
+    """
 
     name: str
     plan: Design
+    groups: Sequence[str] | None
     found: Mapping[str, ProbeResult]
     words: ProbeResult | None
 
@@ -53,14 +59,16 @@ def fit_probes(job: ProbeJob, place: Path, target: Path) -> None:
     Beside it, with other suffixes: every out-of-fold prediction (``.parquet``) and the probes
     themselves, fitted to all texts (``.safetensors``).
 
+    Where the texts begin with too few different words for a control task, there is none.
+
     Raises:
         StratascopeError: a label that the features do not carry, or that cannot be probed.
     """
     features = Features.open(place / job.features.folder)
     labels = [_label(job, features, name) for name in job.labels]
     beside = (target.with_suffix(".parquet"), target.with_suffix(".safetensors"))
-    with new_file(beside[0]) as partial:
-        pyarrow.parquet.write_table(_predictions(job, features, labels), partial)
+    with new_file(beside[0]) as unfinished:
+        pyarrow.parquet.write_table(_predictions(job, features, labels), unfinished)
     _save_weights(job, features, labels, beside[1])
     content = {
         "dataset": job.features.name,
@@ -76,26 +84,39 @@ def fit_probes(job: ProbeJob, place: Path, target: Path) -> None:
 
 def _label(job: ProbeJob, features: Features, name: str) -> Label:
     every = np.arange(len(features))
-    groups = job.features.dataset.groups
-    texts = features.index.column("text").to_pylist()
-    known = all(text is not None for text in texts)
+    groups = groups_of(features, job.features.dataset.groups, every)
+    column_of_texts = features.index.column("text")
+    texts = None if column_of_texts.null_count else column_of_texts.to_pylist()
     try:
-        plan = design(
-            column(features, name, every),
-            groups=column(features, groups[0], every) if groups else None,  # type: ignore[arg-type]
-            types=_types(texts) if known else None,
-            folds=job.spec.folds,
-            permutations=job.spec.permutations,
-            resamples=job.spec.bootstrap,
-            seed=job.spec.seed,
-        )
+        plan = _design(job.spec, column(features, name, every), groups, texts)
         found = probe_layers(_layers(features), plan)
         words = None
-        if known and plan.target.kind == "logistic":
-            words = probe(token_counts(texts), plan, Settings(standardise=False), "words")
+        if texts is not None:
+            # Only its scores are compared with, so nothing is shuffled for it.
+            alone = replace(plan, shuffled=plan.shuffled[:0], controls=plan.controls[:0])
+            counts = {"words": token_counts(texts)}
+            words = probe_layers(counts, alone, Settings(standardise=False))["words"]
     except StratascopeError as error:
         raise StratascopeError(f"{job.features.label}: label {name!r}: {error}") from error
-    return Label(name, plan, found, words)
+    return Label(name, plan, groups, found, words)
+
+
+def _design(
+    spec: Probes, labels: list[Any], groups: Sequence[str] | None, texts: Sequence[str] | None
+) -> Design:
+    planned = partial(
+        design,
+        labels,
+        groups=groups,
+        folds=spec.folds,
+        permutations=spec.permutations,
+        resamples=spec.bootstrap,
+        seed=spec.seed,
+    )
+    try:
+        return planned(types=None if texts is None else _types(texts))
+    except TooFewTypesError:
+        return planned()
 
 
 def _layers(features: Features) -> dict[str, Any]:
@@ -122,8 +143,8 @@ def _rows(label: Label) -> Iterator[dict[str, Any]]:
                 "site": site,
                 "layer": layer,
                 "measure": measured.measure,
-                **{number: _finite(getattr(measured, number)) for number in NUMBERS},
-                "bag_of_tokens": _finite(words.estimate) if words else None,
+                **{number: known(getattr(measured, number)) for number in NUMBERS},
+                "bag_of_tokens": known(words.estimate) if words else None,
             }
 
 
@@ -133,7 +154,8 @@ def place_of(name: str) -> tuple[int | None, str]:
     return (int(found[1]), found[2]) if found else (None, name)
 
 
-def _finite(number: float) -> float | None:
+def known(number: float) -> float | None:
+    """A number for JSON, which has no NaN."""
     return None if math.isnan(number) else number
 
 
@@ -146,7 +168,8 @@ def _predictions(job: ProbeJob, features: Features, labels: Sequence[Label]) -> 
     lines = features.index.column("line").to_pylist()
     tables = []
     for label in labels:
-        groups = label.plan.groups.tolist()
+        # Without groups every text stands alone, and is called by its line.
+        groups = label.groups or [str(line) for line in lines]
         for name, result in label.found.items():
             layer, site = place_of(name)
             said = result.predictions
@@ -183,9 +206,7 @@ def _said(label: Label, scores: np.ndarray) -> dict[str, list[Any]]:
     }
 
 
-def _save_weights(
-    job: ProbeJob, features: Features, labels: Sequence[Label], path: Path
-) -> None:
+def _save_weights(job: ProbeJob, features: Features, labels: Sequence[Label], path: Path) -> None:
     probes = {
         f"{label.name}/{name}": {"weights": fitted.weights, "bias": fitted.bias}
         for label in labels

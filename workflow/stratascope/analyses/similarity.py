@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stratascope.analyses.texts import Rows, column, common_rows
+from stratascope.analyses.probes import known, place_of
+from stratascope.analyses.texts import Rows, common_rows, groups_of
+from stratascope.errors import StratascopeError
 from stratascope.measure.similarity import LayerSimilarity, compare_layers
 from stratascope.store.commit import write_json
 from stratascope.store.features import Features
@@ -30,8 +31,8 @@ class Layer:
 
     @property
     def key(self) -> str:
-        """Names it among all layers that are compared."""
-        return f"{self.order}|{self.layer}"
+        """Names it among all layers that are compared, also in messages."""
+        return f"{self.checkpoint}, layer {self.layer}"
 
 
 def measure_similarity(job: SimilarityJob, place: Path, target: Path) -> None:
@@ -39,36 +40,44 @@ def measure_similarity(job: SimilarityJob, place: Path, target: Path) -> None:
 
     Within a checkpoint every two layers are compared; so they are between a checkpoint and the next,
     and between the first and the last. Of other checkpoints the same layers are compared with those
-    of the first and of the last: that is drift.
+    of the first and of the last: that is drift. What has no layer (modules, the final norm) is left
+    out. ``undefined`` of the index says which layers a measure is not defined on, and why.
 
     Raises:
         StratascopeError: no text is common to all checkpoints, or too few for a measure.
     """
     sets = [Features.open(place / item.folder) for item in job.sets]
     rows = common_rows(sets)
-    groups = job.sets[0].dataset.groups
-    group = column(sets[0], groups[0], rows[0]) if groups else None
-    sites = dict.fromkeys(name.rpartition("/")[2] for name in sets[0].names if "/" in name)
+    group = groups_of(sets[0], job.sets[0].dataset.groups, rows[0])
     found: list[dict[str, Any]] = []
-    for site in sites:
+    undefined: list[dict[str, str]] = []
+    for site in _sites(sets):
         layers = list(_layers(job, sets, site))
-        results = compare_layers(
-            {
-                item.key: Rows(
-                    sets[item.order], tensor_name(item.layer, site), rows[item.order]
-                )
-                for item in layers
-            },
-            measures=job.spec.measures,
-            wanted=wanted_pairs(layers, len(sets)),
-            permutations=job.spec.permutations,
-            resamples=job.spec.bootstrap,
-            groups=group,  # type: ignore[arg-type]
-            seed=job.spec.seed,
-            threads=1,
-        )
+        wanted = wanted_pairs(layers, len(sets))
+        if not wanted.any():  # one layer of one checkpoint
+            continue
+        tensors = {
+            item.key: Rows(sets[item.order], tensor_name(item.layer, site), rows[item.order])
+            for item in layers
+        }
+        try:
+            results = compare_layers(
+                tensors,
+                measures=job.spec.measures,
+                wanted=wanted,
+                permutations=job.spec.permutations,
+                resamples=job.spec.bootstrap,
+                groups=group,
+                seed=job.spec.seed,
+                threads=1,
+            )
+        except StratascopeError as error:
+            raise StratascopeError(f"{job.dataset}: similarity of {site}: {error}") from error
         for measure, result in results.items():
             found += _rows(site, measure, result, layers)
+            undefined += [
+                {"measure": measure, "site": site, "why": why} for why in result.undefined
+            ]
     content = {
         "dataset": job.dataset,
         "digest": job.digest,
@@ -76,6 +85,7 @@ def measure_similarity(job: SimilarityJob, place: Path, target: Path) -> None:
         "features": [item.folder for item in job.sets],
         "texts": len(rows[0]),
         "rows": found,
+        "undefined": undefined,
     }
     write_json(target, content)
 
@@ -83,15 +93,22 @@ def measure_similarity(job: SimilarityJob, place: Path, target: Path) -> None:
 def wanted_pairs(layers: Sequence[Layer], checkpoints: int) -> NDArray[np.bool_]:
     """``(layers, layers)``: which pairs are compared, each once, the earlier one first."""
     last = checkpoints - 1
-    whole = {*pairwise(range(checkpoints)), (0, last), *((i, i) for i in range(checkpoints))}
+    whole = {*pairwise(range(checkpoints)), (0, last)}
 
     def wanted(a: Layer, b: Layer) -> bool:
         if a.order == b.order:
             return a.layer < b.layer
         pair = (a.order, b.order)
-        return pair in whole or (pair[0] < pair[1] and a.layer == b.layer and bool({0, last} & {*pair}))
+        drifted = a.order < b.order and a.layer == b.layer and (a.order == 0 or b.order == last)
+        return pair in whole or drifted
 
     return np.array([[wanted(a, b) for b in layers] for a in layers])
+
+
+def _sites(sets: Sequence[Features]) -> list[str]:
+    """The sites that have layers, in the order of the first checkpoint that has them."""
+    places = [place_of(name) for features in sets for name in features.names]
+    return list(dict.fromkeys(site for layer, site in places if layer is not None))
 
 
 def _layers(job: SimilarityJob, sets: Sequence[Features], site: str) -> Iterator[Layer]:
@@ -116,7 +133,7 @@ def _rows(
     for i, j in np.argwhere(~np.isnan(result.values)):
         a, b = layers[i], layers[j]
         numbers = {
-            name: None if matrix is None or math.isnan(matrix[i, j]) else float(matrix[i, j])
+            name: None if matrix is None else known(float(matrix[i, j]))
             for name, matrix in columns.items()
         }
         yield {

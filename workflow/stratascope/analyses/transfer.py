@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stratascope.analyses.probes import place_of
-from stratascope.analyses.texts import column, common_rows
+from stratascope.analyses.probes import known, place_of
+from stratascope.analyses.texts import column, common_rows, groups_of
 from stratascope.errors import StratascopeError
 from stratascope.measure.probes import transfer
 from stratascope.store.commit import write_json
@@ -31,8 +31,8 @@ def measure_transfer(job: TransferJob, place: Path, target: Path) -> None:
     """
     sets = [Features.open(place / item.folder) for item in job.sets]
     rows = common_rows(sets)
-    groups = job.sets[0].dataset.groups
-    group = column(sets[0], groups[0], rows[0]) if groups else rows[0].tolist()
+    # Every text alone where nothing is known of it: the probe must not have seen it.
+    group = groups_of(sets[0], job.sets[0].dataset.groups, rows[0]) or list(map(str, rows[0]))
     found: list[dict[str, Any]] = []
     for label in job.labels:
         values = column(sets[0], label, rows[0])
@@ -45,8 +45,8 @@ def measure_transfer(job: TransferJob, place: Path, target: Path) -> None:
                     values,
                     sets[b].matrix(other, rows[b]),
                     values,
-                    fit_groups=group,  # type: ignore[arg-type]
-                    eval_groups=group,  # type: ignore[arg-type]
+                    fit_groups=group,
+                    eval_groups=group,
                     folds=job.spec.folds,
                     resamples=job.spec.bootstrap,
                     seed=job.spec.seed,
@@ -54,20 +54,20 @@ def measure_transfer(job: TransferJob, place: Path, target: Path) -> None:
             except StratascopeError as error:
                 raise StratascopeError(f"{job.dataset}: label {label!r}: {error}") from error
             layer, site = place_of(name)
-            there, site_there = place_of(other)
+            there, _ = place_of(other)
             found += [
                 {
                     "label": label,
-                    "site": site if site == site_there else f"{site} to {site_there}",
+                    "site": site,
                     "layer_from": layer,
                     "layer_to": there,
                     "checkpoint_from": job.sets[a].checkpoint.name,
                     "checkpoint_to": job.sets[b].checkpoint.name,
                     "measure": measure,
-                    "estimate": judged.estimate,
-                    "lower": judged.lower,
-                    "upper": judged.upper,
-                    "majority": result.majority[measure],
+                    "estimate": known(judged.estimate),
+                    "lower": known(judged.lower),
+                    "upper": known(judged.upper),
+                    "majority": known(result.majority[measure]),
                     "n": judged.n,
                     "groups": judged.groups,
                 }

@@ -23,7 +23,7 @@ from stratascope.study.config import (
 from stratascope.study.plan import place
 from stratascope.study.questionset import QuestionSet
 from stratascope.study.runs import Placed, Run, check_labels, expand_all, reference_sets
-from stratascope.study.schema import Model
+from stratascope.study.schema import Limits, Model
 
 
 def run_files(
@@ -32,6 +32,7 @@ def run_files(
     changes: Mapping[str, str | None],
     threads: int,
     say: Callable[[str], None],
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
 ) -> list[dict[str, Any]]:
     """Capture the scenario file ``path``, or every scenario in that folder; a row for each run.
 
@@ -52,7 +53,7 @@ def run_files(
     items = {
         item.folder: item for file, what in found for item in _items(_layout(root, file), what)
     }
-    capture_missing(items.values(), say)
+    capture_missing(items.values(), say, limits)
     return [_row(_layout(root, file), what) for file, what in found]
 
 

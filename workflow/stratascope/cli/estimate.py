@@ -35,8 +35,8 @@ DTYPES = click.Choice(["float16", "bfloat16", "float32"])
     type=click.Choice(["cpu", "cuda", "mps"]),
     help="Where models run that do not say.  [default: cpu]",
 )
-@click.option("--memory-gb", type=click.FloatRange(0, min_open=True), help="Refuse more than this.")
-@click.option("--disk-gb", type=click.FloatRange(0, min_open=True), help="And more than this.")
+@click.option("--memory-gb", type=click.FloatRange(0, min_open=True), help="Refuse more memory.")
+@click.option("--disk-gb", type=click.FloatRange(0, min_open=True), help="Refuse more disk.")
 @DIRECTORY
 @FORMAT
 def estimate(

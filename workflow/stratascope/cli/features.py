@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stratascope.cli.options import FORMAT, print_rows, say
+from stratascope.cli.options import DISK_GB, FORMAT, MEMORY_GB, print_rows, say
 
 
 class _Layers(click.ParamType):
@@ -125,6 +125,8 @@ _MODEL = ("revision", "dtype", "device", "device_map", "trust_remote_code")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--compile", is_flag=True, help="Run the layers through torch.compile.")
 @click.option("--trust-remote-code", is_flag=True)
+@MEMORY_GB
+@DISK_GB
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @FORMAT
 def extract(
@@ -133,6 +135,8 @@ def extract(
     part: tuple[int, int],
     threads: int,
     compile: bool,  # noqa: A002 (the option's name)
+    memory_gb: float | None,
+    disk_gb: float | None,
     out: Path,
     form: str,
     **options: Any,
@@ -150,6 +154,7 @@ def extract(
       stratascope extract models/demo/step-1600 feelings.jsonl --position all --layers 0-2 --out f
     """
     from stratascope.capture.features.single import extract_dataset
+    from stratascope.study.schema import Limits
 
     options["revision"], data_revision = options.pop("revision"), options.pop("data_revision")
     if options["sites"] is None and options["module"]:
@@ -161,5 +166,8 @@ def extract(
         dataset["format"] = form_of_data
     if data_revision is not None:
         dataset["revision"] = data_revision
-    row = extract_dataset(spec, dataset, out, say, threads=threads, part=part, compile=compile)
+    limits = Limits(memory_gb=memory_gb, disk_gb=disk_gb)
+    row = extract_dataset(
+        spec, dataset, out, say, threads=threads, part=part, compile=compile, limits=limits
+    )
     print_rows([row], form)

@@ -28,6 +28,13 @@ FORMAT = click.option(
     help="How to print: for eyes, for spreadsheets, for programs (one object with `rows`).",
 )
 
+MEMORY_GB = click.option(
+    "--memory-gb", type=click.FloatRange(0, min_open=True), help="Memory to allow.  [default: free]"
+)
+DISK_GB = click.option(
+    "--disk-gb", type=click.FloatRange(0, min_open=True), help="Disk to allow.  [default: free]"
+)
+
 
 def plan_of(directory: Path) -> Plan:
     """The plan of the study in ``directory``."""

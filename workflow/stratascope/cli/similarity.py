@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 @click.option("--group", help="A field: the interval draws its groups instead of single texts.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
-    "--memory", type=click.FloatRange(min=0, min_open=True), default=4.0, show_default=True,
-    help="GiB to hold beside the features.",
+    "--memory-gb", type=click.FloatRange(0, min_open=True), default=4.0, show_default=True,
+    help="Memory to allow beside the features.",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="[default: all cores]")
 @FORMAT
@@ -64,7 +64,7 @@ def similarity(
     bootstrap: int,
     group: str | None,
     seed: int,
-    memory: float,
+    memory_gb: float,
     threads: int | None,
     form: str,
 ) -> None:
@@ -103,7 +103,7 @@ def similarity(
             resamples=bootstrap,
             groups=first.texts() if group is None else first.field(group),
             seed=seed,
-            memory=int(memory * 2**30),
+            memory=int(memory_gb * 2**30),
             threads=threads,
         )
         for measure, result in found.items():

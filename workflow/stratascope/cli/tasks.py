@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from stratascope.cli.options import DIRECTORY, FORMAT, plan_of, print_rows, say
+from stratascope.cli.options import (
+    DIRECTORY,
+    DISK_GB,
+    FORMAT,
+    MEMORY_GB,
+    plan_of,
+    print_rows,
+    say,
+)
 
 
 @click.command()
@@ -15,6 +23,8 @@ from stratascope.cli.options import DIRECTORY, FORMAT, plan_of, print_rows, say
 @click.option("--revision", help="A hub model's branch, tag or commit.")
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="And in this.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@MEMORY_GB
+@DISK_GB
 @DIRECTORY
 @FORMAT
 def run(
@@ -23,6 +33,8 @@ def run(
     revision: str | None,
     dtype: str | None,
     threads: int,
+    memory_gb: float | None,
+    disk_gb: float | None,
     directory: Path,
     form: str,
 ) -> None:
@@ -38,9 +50,11 @@ def run(
       stratascope run my_scenarios/ --format json
     """
     from stratascope.capture.single import run_files
+    from stratascope.study.schema import Limits
 
     changes = {"id": model_id, "revision": revision, "dtype": dtype}
-    rows = run_files(path, directory, changes, threads, say)
+    limits = Limits(memory_gb=memory_gb, disk_gb=disk_gb)
+    rows = run_files(path, directory, changes, threads, say, limits)
     print_rows(rows, form)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -84,4 +85,23 @@ def interval_of(
     tail = (1 - LEVEL) / 2
     ends = estimate + widening * (np.quantile(known, [tail, 1 - tail]) - known.mean())
     lower, upper = np.clip(ends, *bounds)
+    return float(lower), float(upper)
+
+
+def symmetric_interval(
+    estimate: float,
+    draws: FloatArray,
+    widening: float = 1.0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float]:
+    """As `interval_of`, but 1.96 standard deviations of the resamples to each side.
+
+    For statistics whose resamples are skewed to the side away from the truth: an R squared that
+    came out too low has resamples with a long lower tail, and percentiles that stop short above.
+    """
+    known = draws[~np.isnan(draws)]
+    if len(known) == 0 or np.isnan(estimate):
+        return np.nan, np.nan
+    reach = widening * NormalDist().inv_cdf((1 + LEVEL) / 2) * float(known.std())
+    lower, upper = np.clip([estimate - reach, estimate + reach], *bounds)
     return float(lower), float(upper)

@@ -21,33 +21,29 @@ class Choice:
     """The place of the best of L layers, and how the choice falls in resamples.
 
     ``shares`` ``(L,)`` sum to 1: how many resamples choose each layer (one with several best layers
-    chooses each in part). The middle 95 % of choices lie from ``lower`` to ``upper``; NaN, and
-    ``shares`` too, without resamples.
+    chooses each in part). The middle 95 % of choices are from place ``lower`` to place ``upper``.
     """
 
     place: int
     shares: FloatArray
-    lower: float
-    upper: float
+    lower: int
+    upper: int
 
 
 def choose(values: FloatArray, resamples: FloatArray) -> Choice | None:
     """The largest of ``values`` ``(L,)``, of equal ones the first, and of ``resamples`` ``(b, L)``.
 
-    NaN is a layer without a value; None where all are.
+    NaN is a layer without a value; None where all are, in the data or in every resample.
     """
-    if np.isnan(values).all():
-        return None
     known = resamples[~np.isnan(resamples).all(axis=1)]
+    if np.isnan(values).all() or len(known) == 0:
+        return None
     place = int(np.nanargmax(values))
-    if len(known) == 0:
-        return Choice(place, np.full(len(values), np.nan), np.nan, np.nan)
     best = known >= np.nanmax(known, axis=1)[:, None] - _TIE
     shares = (best / best.sum(axis=1)[:, None]).mean(axis=0)
     below, tail = np.cumsum(shares), (1 - LEVEL) / 2
-    lower = int(np.searchsorted(below, tail + _TIE))
-    upper = int(np.searchsorted(below, 1 - tail - _TIE))
-    return Choice(place, shares, float(lower), float(upper))
+    lower, upper = np.searchsorted(below, [tail + _TIE, 1 - tail - _TIE]).tolist()
+    return Choice(place, shares, lower, upper)
 
 
 def leads(values: FloatArray) -> FloatArray:

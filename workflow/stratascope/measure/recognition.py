@@ -9,14 +9,10 @@ nearest reference is the one it tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from scipy.stats import rankdata
 
 from stratascope.measure.metrics import FloatArray, IntArray
-
-Statistic = Callable[[FloatArray], FloatArray]
+from stratascope.measure.weighted import Statistic
 
 
 def auroc(scores: FloatArray, codes: IntArray) -> FloatArray:
@@ -29,7 +25,7 @@ def auroc(scores: FloatArray, codes: IntArray) -> FloatArray:
     left out; NaN if none is left. Unchanged by any increasing function of a reference's scores.
     """
     known = ~np.isnan(scores)
-    ranks = np.where(known, rankdata(scores, axis=0, nan_policy="omit"), 0.0)
+    ranks = np.stack([_ranks(column) for column in scores.T], axis=1)
     rows = np.arange(len(scores))
     counts = _by_label(codes, known[rows, codes].astype(np.float64), scores.shape[1])
     sums = _by_label(codes, ranks[rows, codes], scores.shape[1])
@@ -79,6 +75,14 @@ def weighted_accuracy(
     inside = _one_hot(clusters, total)
     right, counts = inside.T @ (labels * (nearest == codes)[:, None]), inside.T @ labels
     return lambda weights: _mean(weights @ right, weights @ counts)
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Ranks ``(n,)`` from 1, equal values sharing their mean rank; 0 for NaN."""
+    ordered = np.sort(values[~np.isnan(values)])
+    below = np.searchsorted(ordered, values, "left")
+    upto = np.searchsorted(ordered, values, "right")
+    return np.where(np.isnan(values), 0.0, (below + upto + 1) / 2)
 
 
 def _by_label(codes: IntArray, values: FloatArray, classes: int) -> FloatArray:

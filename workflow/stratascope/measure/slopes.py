@@ -11,8 +11,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from stratascope.measure.bootstrap import numbered
-from stratascope.measure.metrics import FloatArray, IntArray
-from stratascope.measure.recognition import Statistic
+from stratascope.measure.metrics import FloatArray
 
 
 def within(x: FloatArray, groups: Sequence[Hashable]) -> FloatArray:
@@ -29,20 +28,3 @@ def slopes(deviations: FloatArray, y: FloatArray) -> FloatArray:
     """
     size = float(deviations @ deviations)
     return np.asarray(y @ deviations / size) if size > 0 else np.full(len(y), np.nan)
-
-
-def weighted_slope(
-    deviations: FloatArray, y: FloatArray, clusters: IntArray, total: int
-) -> Statistic:
-    """The slope as a function of how often each cluster counts, ``(b, total) -> (b,)``.
-
-    ``clusters`` ``(n,)`` number clusters of whole groups from 0 to ``total`` - 1.
-    """
-    products = np.bincount(clusters, deviations * y, total)
-    squares = np.bincount(clusters, np.square(deviations), total)
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        size = weights @ squares
-        return np.asarray(np.where(size > 0, weights @ products / np.where(size > 0, size, 1), np.nan))
-
-    return statistic

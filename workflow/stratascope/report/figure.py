@@ -8,7 +8,7 @@ which ``assets/js`` resolves when it draws (so that theme, highlight and hide ac
   run, ``p:3,5`` a pair of runs, ``c:name`` a checkpoint, ``s:name`` a scenario.
 - ``paint``: ``[palette, index]``, the colour of a trace; ``band`` makes it a pale area.
 - ``scale``: ``diverging`` or ``sequential``, the colours of a heatmap; ``ends`` the two numbers that its
-  palest and its darkest colour stand for (without them, the extremes of the data).
+  faintest and its strongest colour stand for (without them, the extremes of the data).
 - ``z`` may be ``{"ref": name}``: the array of that name in the payload, stored once.
 """
 

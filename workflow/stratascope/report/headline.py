@@ -9,11 +9,15 @@ from typing import Any
 
 import pandas as pd
 
+from stratascope.report.moving import main_drift
+from stratascope.report.probing import best_rows, main_rows
 from stratascope.report.tables import Written
 from stratascope.store.commit import new_file
 from stratascope.study.questions import ALL_GROUPS
 
 SOURCE = "hidden_out"
+_PROBE = ("layer", "lower", "upper", "n", "groups", "majority", "bag_of_tokens", "shuffled_upper")
+_DRIFT = ("layer", "lower", "upper", "n")
 _MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
 
 
@@ -33,9 +37,11 @@ def headline(written: Written) -> dict[str, Any]:
     ``best_discriminating_layer`` the layer of ``hidden_out`` whose centred discrimination exceeds
     its null most, at the first position (where there is no null, the largest);
     ``user_minus_assistant`` the centred difference for each reference, from ``hidden_out``;
-    ``questions``, where there are any, the accuracy on each question scenario.
+    ``questions``, where there are any, the accuracy on each question scenario; ``datasets`` the best
+    probe of each label, and how far the last layer has moved from the first checkpoint.
     """
     answered = _questions(written.frames["question_accuracy"])
+    read = _datasets(written)
     return {
         "counts": dict(written.counts),
         "checkpoints": answered
@@ -50,6 +56,7 @@ def headline(written: Written) -> dict[str, Any]:
                     _of(written, "role_averages", scope="checkpoint", name=name, source=SOURCE)
                 ),
                 **answered.get(name, {}),
+                **({"datasets": read[name]} if name in read else {}),
             }
             for name, counts in written.checkpoint_counts.items()
         },
@@ -104,6 +111,22 @@ def _questions(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
         numbers = {name: row[name] for name in ("accuracy", "lower", "upper", "chance", "n")}
         scenarios = found.setdefault(str(row["checkpoint"]), {"questions": {}})["questions"]
         scenarios[str(row["scenario"])] = numbers
+    return found
+
+
+def _datasets(written: Written) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each checkpoint and dataset: ``probes`` by label, ``drift`` of the last layer."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    probes, drift = written.frames["probes"], written.frames["drift"]
+    for _, row in best_rows(main_rows(probes)).iterrows():
+        place = found.setdefault(row["checkpoint"], {}).setdefault(row["dataset"], {})
+        numbers = {row["measure"]: row["estimate"]} | {name: row[name] for name in _PROBE}
+        place.setdefault("probes", {})[row["label"]] = numbers
+    rows = main_drift(drift)
+    last = rows[rows["layer"] == rows.groupby("dataset")["layer"].transform("max")]
+    for _, row in last.iterrows():
+        place = found.setdefault(row["checkpoint"], {}).setdefault(row["dataset"], {})
+        place["drift"] = {row["measure"]: row["value"]} | {name: row[name] for name in _DRIFT}
     return found
 
 

@@ -25,6 +25,8 @@ TABLES = (
     "snapshot_reference",
     "role_averages",
     "discrimination",
+    "recognition",
+    "claims",
     "checkpoints",
     "questions",
     "question_accuracy",
@@ -42,6 +44,7 @@ TEXT_COLUMNS = (
     "choice_logprobs", "choice_logprobs_per_token",
     "dataset", "label", "site", "measure", "truth", "predicted", "checkpoint_from", "checkpoint_to",
     "checkpoint_a", "checkpoint_b", "against", "against_checkpoint",
+    "claim", "quantity", "verdict",
 )  # fmt: skip
 
 

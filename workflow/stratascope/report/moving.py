@@ -16,15 +16,14 @@ SITE = "hidden_out"
 DIGITS = 2
 
 
-def drift_rows(drift: pd.DataFrame) -> pd.DataFrame:
-    """From the first to the last checkpoint: a row a dataset and layer, first measure, main site."""
+def main_drift(drift: pd.DataFrame) -> pd.DataFrame:
+    """Against the first checkpoint: of each dataset the first measure, at the main site."""
     rows = drift[drift["against"] == "first"]
-    last = rows.groupby("dataset", sort=False)["checkpoint"].transform("last")
-    measure = rows.groupby("dataset", sort=False)["measure"].transform("first")
-    rows = rows[(rows["checkpoint"] == last) & (rows["measure"] == measure)]
-    has_main = rows.groupby("dataset")["site"].transform(lambda sites: (sites == SITE).any())
-    site = rows.groupby("dataset", sort=False)["site"].transform("first").where(~has_main, SITE)
-    return rows[rows["site"] == site]
+    by_dataset = rows.groupby("dataset", sort=False)
+    rows = rows[rows["measure"] == by_dataset["measure"].transform("first")]
+    first = rows.groupby("dataset", sort=False)["site"].transform("first")
+    has_main = (rows["site"] == SITE).groupby(rows["dataset"]).transform("any")
+    return rows[rows["site"] == first.where(~has_main, SITE)]
 
 
 def drift_findings(data: ReportData) -> list[Finding]:
@@ -32,8 +31,9 @@ def drift_findings(data: ReportData) -> list[Finding]:
     table = data.table("drift")
     if table.empty:
         return []
-    rows = drift_rows(table)
-    rows = rows[rows["value"].notna()]
+    rows = main_drift(table)
+    last = rows.groupby("dataset", sort=False)["checkpoint"].transform("last")
+    rows = rows[(rows["checkpoint"] == last) & rows["value"].notna()]
     return [_finding(some) for _, some in rows.groupby("dataset", sort=False)]
 
 

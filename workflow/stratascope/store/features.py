@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
@@ -19,6 +20,8 @@ from stratascope.store.tensorread import TensorReader
 FORMAT = "stratascope-features-1"
 INFO = "run.json"
 INDEX = "index.parquet"
+# What an extraction is begun with, and what is gone at its end.
+START = ".extraction.json"
 # What the index says of a text, before its labels and groups, which stand under their own names.
 COLUMNS = ("text", "line", "shard", "row", "rows", "tokens")
 
@@ -33,6 +36,22 @@ def shard_name(shard: int) -> str:
 def is_features(folder: Path) -> bool:
     """Whether whole features lie there: run.json is written last."""
     return (folder / INFO).is_file()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether an extraction was begun there, and is at work or was killed."""
+    return (folder / START).is_file() and not is_features(folder)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether whole features lie there with all of their files: somebody may have taken some away."""
+    if not is_features(folder):
+        return False
+    try:
+        Features.open(folder)
+    except StratascopeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -74,7 +93,7 @@ class Features:
     @cached_property
     def index(self) -> pyarrow.Table:
         """A row a text, in the order of the input: ``COLUMNS``, then labels and groups."""
-        return pyarrow.parquet.read_table(self.path / INDEX)
+        return self._columns()
 
     def __len__(self) -> int:
         """How many rows each tensor has."""
@@ -108,8 +127,13 @@ class Features:
     @cached_property
     def _text_starts(self) -> NDArray[np.int64]:
         """(texts + 1,): the row that each text begins at, and where the last one ends."""
-        rows = pyarrow.parquet.read_table(self.path / INDEX, columns=["rows"]).column("rows")
-        return np.cumsum([0, *rows.to_pylist()], dtype=np.int64)
+        rows = self._columns("rows").column("rows").to_pylist()
+        return np.cumsum([0, *rows], dtype=np.int64)
+
+    def _columns(self, *names: str) -> pyarrow.Table:
+        # Not read_table, which imports pandas.
+        with pyarrow.parquet.ParquetFile(self.path / INDEX) as file:
+            return file.read(columns=list(names) or None)
 
     def text_rows(self, text: int) -> slice:
         """The rows of text number ``text``, its row in the index from 0 on.

@@ -17,6 +17,8 @@ TABLES = (
     "snapshot_reference",
     "role_averages",
     "discrimination",
+    "recognition",
+    "claims",
     "checkpoints",
     "questions",
     "question_accuracy",

@@ -15,8 +15,8 @@ from stratascope.study.runs import reference_sets
 def missing(plan: Plan, root: Path) -> list[Path]:
     """Every artifact of the plan that is not below ``root``, in the order in which it is made.
 
-    Runs, reference sets, questions and features count as there when they are whole; what their files hold, ``verify``
-    checks.
+    Runs, reference sets, questions and features count as there when they are whole; what their files
+    hold, ``verify`` checks.
     """
     layout = Layout.of_study()
     runs = {layout.runs / run.folder: run.capture.gradients is not None for run in plan.runs}

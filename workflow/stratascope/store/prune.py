@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import PARTIAL, disk_errors
-from stratascope.store.features import INDEX, INFO
+from stratascope.store.features import INDEX, INFO, is_unfinished
 from stratascope.store.layout import Layout
 from stratascope.store.needed import PROBES_ENDS, STATES_ENDS, files
 from stratascope.store.questions import QUESTION_FILES
@@ -109,7 +109,7 @@ def _why_left(path: Path, check: Check) -> str:
         return "a link"
     if path.name.startswith(PRUNED):
         return ""
-    if path.name.startswith(PARTIAL):
+    if path.name.startswith(PARTIAL) or is_unfinished(path):
         return "unfinished: being captured, or left by a process that was killed"
     match = NAME.fullmatch(path.name if path.is_dir() else path.stem)
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stratascope.errors import StratascopeError
-from stratascope.store.features import INDEX, INFO
+from stratascope.store.features import INDEX, INFO, is_unfinished
 from stratascope.store.hashes import sha256
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.needed import PROBES_ENDS, STATES_ENDS
@@ -91,7 +91,8 @@ def _records(root: Path, found: list[Finding]) -> Iterator[Record]:
     for path in _listed(root, layout.extractions, "*.json"):
         yield from _extraction(root, path, layout, found)
     for path in _listed(root, layout.features, "*"):
-        yield from _folder(root, path, (INFO, INDEX), found)
+        if not is_unfinished(root / path):
+            yield from _folder(root, path, (INFO, INDEX), found)
     for folder, ends in _indexed(layout).items():
         for path in _listed(root, folder, "*.json"):
             hashes = _read(root, path, found).get("files", {})
@@ -124,9 +125,7 @@ def _indexed(layout: Layout) -> dict[Path, tuple[str, ...]]:
     }
 
 
-def _extraction(
-    root: Path, path: Path, layout: Layout, found: list[Finding]
-) -> Iterator[Record]:
+def _extraction(root: Path, path: Path, layout: Layout, found: list[Finding]) -> Iterator[Record]:
     """What the manifest of a job that extracts features says of the shards that it left."""
     content = _read(root, path, found)
     if content and not path.stem.endswith(f"-{content.get('digest')}"):

@@ -6,11 +6,36 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stratascope.study.names import nearest
 from stratascope.study.strict import Dtype, Strict
 
 # `last` and `mean` give one row a text, `all` and `span` one row a token, `span_mean` one a text.
 Pooling = Literal["last", "mean", "all", "span", "span_mean"]
 Format = Literal["auto", "jsonl", "csv", "parquet", "tokens", "hub"]
+
+# The measures of measure/similarity, named here so that planning need not import them; a test holds
+# the two together.
+SIMILARITY_MEASURES = (
+    "linear_cka_debiased",
+    "linear_cka",
+    "rbf_cka_debiased",
+    "rbf_cka",
+    "svcca",
+    "pwcca",
+    "procrustes",
+    "angular",
+    "rsa",
+    "rsa_pearson",
+    "mutual_knn",
+)
+
+
+def _unique(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Refuse a list in which a name stands twice."""
+    for name in names or ():
+        if names is not None and names.count(name) > 1:
+            raise ValueError(f"{name} stands twice")
+    return names
 
 
 class Dataset(Strict):
@@ -57,6 +82,8 @@ class Dataset(Strict):
     )
     shard_texts: int = Field(default=1024, ge=1, description="Texts of the input in a shard.")
 
+    _each_once = field_validator("labels", "groups", "sites", "modules")(_unique)
+
     @field_validator("layers")
     @classmethod
     def _sorted_layers(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
@@ -87,13 +114,19 @@ class Probes(Strict):
     labels: tuple[str, ...] | None = Field(
         default=None, description="Which labels; by default all of the dataset's."
     )
-    folds: int = Field(default=5, ge=2, description="Folds of the cross-validation.")
+    folds: int = Field(
+        default=5,
+        ge=3,
+        description="Folds of the cross-validation: one is held out, the others choose the penalty.",
+    )
     bootstrap: int = Field(default=1000, ge=0, description="Draws for the intervals.")
     permutations: int = Field(default=20, ge=0, description="Draws of the shuffled-label null.")
     transfer: tuple[Literal["checkpoints", "layers"], ...] = Field(
         default=(), description="Also judge probes on other checkpoints, or other layers."
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of folds, draws and control tasks.")
+
+    _each_once = field_validator("labels", "transfer")(_unique)
 
 
 class Similarity(Strict):
@@ -103,6 +136,20 @@ class Similarity(Strict):
     permutations: int = Field(default=100, ge=0, description="Draws of the permutation null.")
     bootstrap: int = Field(default=200, ge=0, description="Draws for the intervals.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the draws.")
+
+    _each_once = field_validator("measures")(_unique)
+
+    @field_validator("measures")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in SIMILARITY_MEASURES:
+                near = nearest(name, SIMILARITY_MEASURES)
+                there = f"did you mean {near}?" if near else ""
+                raise ValueError(
+                    f"no measure {name!r}; {there or 'known: ' + ', '.join(SIMILARITY_MEASURES)}"
+                )
+        return value
 
 
 class StudyDataset(Dataset):
@@ -114,8 +161,26 @@ class StudyDataset(Dataset):
     similarity: Similarity | Literal[False] = Field(
         default=Similarity(), description="How its features are compared; `false` leaves it."
     )
-    checkpoints: tuple[str, ...] | None = Field(
+    checkpoints: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="Names of checkpoints; by default all of the study's."
     )
     jobs: int = Field(default=1, ge=1, description="Jobs that share the shards of a checkpoint.")
 
+    _no_checkpoint_twice = field_validator("checkpoints")(_unique)
+
+    @model_validator(mode="after")
+    def _probeable(self) -> StudyDataset:
+        if not self.probes:
+            return self
+        for name in self.probes.labels or ():
+            if name not in self.labels:
+                near = nearest(name, self.labels)
+                known = ", ".join(self.labels) or "none; list it in `labels`"
+                remedy = f"did you mean {near!r}?" if near else f"labels of the dataset: {known}"
+                raise ValueError(f"probes.labels: no label {name!r}; {remedy}")
+        if not self.pooled and (self.probes.labels or self.probes.transfer):
+            raise ValueError(
+                f"probes: position: {self.position} keeps a row a token, and a label belongs to a text; "
+                "choose a position with one row a text, or leave probes out"
+            )
+        return self

@@ -89,9 +89,13 @@ class Plan:
         }
         if self.questions:
             content["questions"] = [item.folder for item in self.questions]
-        analyses = (*self.probes, *self.transfers, *self.similarities)
+        analyses = [
+            *(job.name for job in self.probes),
+            *(job.name for job in self.transfers),
+            *(job.name for job in self.similarities),
+        ]
         if analyses:
-            content["analyses"] = [job.name for job in analyses]
+            content["analyses"] = analyses
         if self.told:
             content["told"] = self.told
         return digest(content)

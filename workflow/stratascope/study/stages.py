@@ -32,9 +32,29 @@ STAGES = {
             "study/questions.py",
         ),
     ),
-    "probes": Stage(1, ("measure/probes", "measure/bootstrap.py", "analyses/probes.py")),
-    "transfer": Stage(1, ("measure/probes", "measure/bootstrap.py", "analyses/transfer.py")),
-    "similarity": Stage(1, ("measure/similarity", "analyses/similarity.py")),
+    "probes": Stage(
+        1,
+        (
+            "measure/probes",
+            "measure/bootstrap.py",
+            "analyses/probes.py",
+            "analyses/texts.py",
+            "store/probes.py",
+        ),
+    ),
+    "transfer": Stage(
+        1,
+        ("measure/probes", "measure/bootstrap.py", "analyses/transfer.py", "analyses/texts.py"),
+    ),
+    "similarity": Stage(
+        1,
+        (
+            "measure/similarity",
+            "measure/bootstrap.py",
+            "analyses/similarity.py",
+            "analyses/texts.py",
+        ),
+    ),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
     "tables": Stage(1, ("measure", "report/tables", "report/headline.py")),
     "report": Stage(1, ("report",)),

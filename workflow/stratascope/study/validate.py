@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,9 +21,29 @@ def validate(model: type[M], data: Mapping[str, object], shown: str, prefix: str
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = [_describe(model, data, dict(item), prefix) for item in error.errors()[:3]]
-        more = f" (and {error.error_count() - 3} more)" if error.error_count() > 3 else ""
+        items = _without_false([dict(item) for item in error.errors()])
+        found = [_describe(model, data, item, prefix) for item in items[:3]]
+        more = f" (and {len(items) - 3} more)" if len(items) > 3 else ""
         raise StratascopeError(f"{shown}: {'; '.join(found)}{more}") from error
+
+
+def _without_false(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is wrong with a mapping that may also be ``false``: not that it is not ``false``.
+
+    Pydantic reports both branches of such a union, and names each after its type.
+    """
+    unions = [item["loc"][:-1] for item in items if item["loc"][-1:] == ("literal[False]",)]
+    found = []
+    for item in items:
+        loc = item["loc"]
+        union = next((place for place in unions if loc[: len(place)] == place), None)
+        if union is None:
+            found.append(item)
+        elif item["type"] == "model_type":
+            found.append({**item, "loc": union, "msg": "should be a mapping, or `false`"})
+        elif loc != (*union, "literal[False]"):
+            found.append({**item, "loc": (*union, *loc[len(union) + 1 :])})
+    return found
 
 
 def _describe(

@@ -25,7 +25,7 @@ from stratascope.capture.features.writing import FeatureWriter
 from stratascope.capture.loading import Loaded, set_threads
 from stratascope.errors import StratascopeError
 from stratascope.store.datasets.rows import BadRow, Source
-from stratascope.store.features import INFO, Features, is_features
+from stratascope.store.features import INFO, is_features, is_whole
 from stratascope.store.tensors import DTYPES
 from stratascope.study.features import FeatureSet
 
@@ -58,7 +58,7 @@ def extract_features(
     check_names(dataset)
     taps = feature_taps(loaded, dataset)
     check_folder(folder, features.digest)
-    if _is_whole(folder):
+    if is_whole(folder):
         say(f"{features.label}: already there")
         return
     (folder / INFO).unlink(missing_ok=True)  # whose files somebody removed
@@ -82,16 +82,6 @@ def extract_features(
         finish_features(loaded, features, folder, shards)
     elif not is_features(folder):  # another process may have ended it meanwhile
         say(f"{features.label}: {there} of {len(shards)} shards are there; others are missing")
-
-
-def _is_whole(folder: Path) -> bool:
-    if not is_features(folder):
-        return False
-    try:
-        Features.open(folder)
-    except StratascopeError:
-        return False
-    return True
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from stratascope.capture.describe import (
 )
 from stratascope.capture.features.noise import WHAT
 from stratascope.capture.features.shards import (
-    START,
     Shard,
     mixed_kinds,
     read_record,
@@ -27,7 +26,7 @@ from stratascope.capture.features.shards import (
 from stratascope.capture.loading import Loaded
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import new_file, write_json
-from stratascope.store.features import FORMAT, INDEX, INFO, is_features
+from stratascope.store.features import FORMAT, INDEX, INFO, START, is_features
 from stratascope.store.hashes import sha256
 from stratascope.study.features import FeatureSet
 from stratascope.study.stages import version
@@ -63,8 +62,7 @@ def _check_texts(features: FeatureSet, records: Sequence[dict[str, Any]]) -> Non
     if skipped and not any(record["texts"] for record in records):
         first = skipped[0]
         raise StratascopeError(
-            f"{features.label}: all {len(skipped)} rows are bad, the first (line {first['line']}) because: "
-            f"{first['reason']}"
+            f"{features.label}: every row is bad ({len(skipped)}): line {first['line']}: {first['reason']}"
         )
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stratascope.capture.features.shards import check_folder, dealt, read_record, shards_of
+from stratascope.errors import StratascopeError
 from stratascope.store.datasets import open_dataset, sampled
-from stratascope.store.features import INFO, Features, is_features
+from stratascope.store.features import INFO, Features, is_features, is_whole
 from stratascope.store.hashes import sha256
 from stratascope.study.features import FeatureJob, Part
+from stratascope.study.schema import Limits
 
 if TYPE_CHECKING:
     from stratascope.capture.loading import Loaded
@@ -25,11 +27,18 @@ Say = Callable[[str], None]
 LISTED = ("file", "input", "texts", "rows", "sha256")
 
 
-def extract_missing(job: FeatureJob, root: Path, place: Path, say: Say) -> list[dict[str, Any]]:
+def extract_missing(
+    job: FeatureJob,
+    root: Path,
+    place: Path,
+    say: Say,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+) -> list[dict[str, Any]]:
     """Extract what the job lacks into folders below ``place``; what lies there then, part by part.
 
-    Paths in datasets are relative to ``root``. Raises ``StratascopeError`` as opening a dataset,
-    loading the model and extracting do.
+    Paths in datasets are relative to ``root``. Raises ``StratascopeError`` at the end, naming each
+    dataset that failed and why: what opening a dataset, loading the model and extracting find wrong,
+    and what has no room (``capture.budget``). The others are kept.
     """
 
     @cache
@@ -38,31 +47,54 @@ def extract_missing(job: FeatureJob, root: Path, place: Path, say: Say) -> list[
 
         return load(job.checkpoint)
 
-    return [
-        {
-            "folder": part.features.folder,
-            "part": f"{part.number}/{part.of}",
-            "shards": _shards(part, root, place / part.features.folder, loaded, say),
-            "sha256": _end(place / part.features.folder),
-        }
-        for part in job.parts
-    ]
+    left: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for part in job.parts:
+        folder = place / part.features.folder
+        try:
+            shards = _shards(part, root, folder, loaded, say, limits)
+        except StratascopeError as error:
+            label = part.features.label
+            problem = str(error) if label in str(error) else f"{label}: {error}"
+            failed.append(problem)
+            say(problem)
+            continue
+        left.append(
+            {
+                "folder": folder.name,
+                "part": f"{part.number}/{part.of}",
+                "shards": shards,
+                "sha256": _end(folder),
+            }
+        )
+    if failed:
+        raise StratascopeError(
+            f"{len(failed)} of {len(job.parts)} datasets failed, the others are kept: {'; '.join(failed)}"
+        )
+    return left
 
 
 def _shards(
-    part: Part, root: Path, folder: Path, loaded: Callable[[], Loaded], say: Say
+    part: Part,
+    root: Path,
+    folder: Path,
+    loaded: Callable[[], Loaded],
+    say: Say,
+    limits: Limits,
 ) -> list[dict[str, Any]]:
     features = part.features
     dataset = features.dataset
     own = (part.number, part.of)
     check_folder(folder, features.digest)
-    if not is_features(folder):
+    if not is_whole(folder):
         source = sampled(open_dataset(dataset, root), dataset.max_samples, dataset.seed)
         shards = shards_of(source.count(), dataset.shard_texts)
         mine = dealt(shards, own)
         if not all(shard.is_done(folder) for shard in mine) or _are_done(folder, len(shards)):
+            from stratascope.capture.budget import check_features
             from stratascope.capture.features.extract import extract_features
 
+            check_features(features, source, folder, say, part=own, limits=limits)
             extract_features(loaded(), features, source, folder, say, part=own)
         if not is_features(folder):  # other jobs have yet to extract theirs
             return [_listed(read_record(folder, shard)) for shard in mine]

@@ -17,11 +17,9 @@ import pyarrow.parquet
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import new_file, write_json
-from stratascope.store.features import COLUMNS, INFO, shard_name
+from stratascope.store.features import COLUMNS, INFO, START, shard_name
 from stratascope.store.runs import read_json
 
-# What a folder is begun with: the digest of what it will hold, and the batches' size.
-START = ".extraction.json"
 _KEY = b"stratascope"
 
 S = TypeVar("S")
@@ -127,7 +125,10 @@ class Start:
 
 
 def begin(folder: Path, digest: str, budget: int) -> Start:
-    """Begin in ``folder``, or go on with what was begun there, by whichever process."""
+    """Begin in ``folder``, or go on with what was begun there, by whichever process.
+
+    ``START`` holds the digest of what will lie there, and the batches' size.
+    """
     path = folder / START
     if not path.is_file() or read_json(path)["digest"] != digest:
         save_start(folder, digest, Start(budget))

@@ -24,7 +24,7 @@ from stratascope.study.checkpoints import (
 )
 from stratascope.study.dataset import Dataset
 from stratascope.study.features import FeatureSet
-from stratascope.study.schema import Model
+from stratascope.study.schema import Limits, Model
 from stratascope.study.validate import validate
 
 Say = Callable[[str], None]
@@ -43,6 +43,7 @@ def extract_dataset(
     threads: int,
     part: tuple[int, int] = (1, 1),
     compile: bool = False,  # noqa: A002 (as PyTorch calls it)
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Extract a dataset's features into ``folder``, and a summary of what lies there then.
 
@@ -60,7 +61,9 @@ def extract_dataset(
         from stratascope.capture.features.extract import extract_features
         from stratascope.capture.loading import load
 
-        tokenizer = check_features(features, source, folder, say, part=part)
+        tokenizer = check_features(
+            features, source, folder, say, part=part, limits=limits, options=True
+        )
         loaded = load(checkpoint, tokenizer)
         extract_features(loaded, features, source, folder, say, part=part, compile=compile)
     return _summary(features, source, folder, part)

@@ -8,7 +8,7 @@ fits on one set of features and judges on another.
 from stratascope.measure.probes.baselines import token_counts
 from stratascope.measure.probes.crossval import Settings
 from stratascope.measure.probes.design import Design, design
-from stratascope.measure.probes.nulls import EDGE_TOKENS, edge_tokens
+from stratascope.measure.probes.nulls import EDGE_TOKENS, TooFewTypesError, edge_tokens
 from stratascope.measure.probes.probe import (
     Measured,
     ProbeResult,
@@ -28,6 +28,7 @@ __all__ = [
     "ProbeResult",
     "ProbeWeights",
     "Settings",
+    "TooFewTypesError",
     "Transfer",
     "design",
     "edge_tokens",

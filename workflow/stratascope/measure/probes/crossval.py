@@ -18,6 +18,9 @@ from stratascope.measure.probes.weights import ProbeWeights
 CS = tuple(10.0**power for power in range(-5, 2))
 ALPHAS = tuple(10.0**power for power in range(6, -2, -1))
 
+# A training set's standard deviation along a feature is at least this share of that of all rows.
+LEAST_SPREAD = 0.1
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -64,7 +67,8 @@ def out_of_fold(
     """
     moments = Moments.of(features, folds)
     held = np.arange(int(folds.max()) + 1)
-    if target.kind == "logistic" and not _pays(features.shape, len(values), len(held)):
+    alone = _pays(features.shape, len(values), len(held)) or not _alike(moments)
+    if target.kind == "logistic" and not alone:
         return _together(features, target, values, folds, moments, settings)
     classes = len(target.classes)
     scores = np.empty((len(values), len(features), max(1, classes)))
@@ -141,6 +145,17 @@ def _scores(target: Target, rows: FloatArray, coefficients: FloatArray) -> Float
     values = rows @ flat[:, :-1].T + flat[:, -1]
     values = np.moveaxis(values.reshape(len(rows), *coefficients.shape[:2]), 0, 1)
     return values if target.kind == "ridge" else log_probabilities(values)
+
+
+def _alike(moments: Moments) -> bool:
+    """Whether no training set spreads much less along a feature than all rows together.
+
+    Where the rows held out are outliers, what is left is a small part of the scale that all have in
+    common, and drowns in single precision.
+    """
+    whole = moments.scaler(-1, True).scale
+    scalers = (moments.scaler(fold, True) for fold in range(len(moments.count)))
+    return all((each.scale >= LEAST_SPREAD * whole)[each.varies].all() for each in scalers)
 
 
 def _pays(shape: tuple[int, ...], targets: int, folds: int) -> bool:

@@ -50,11 +50,9 @@ def target_of(y: Sequence[Any] | npt.NDArray[Any], kind: Literal["auto"] | Kind 
     other numbers as quantities. Raises StratascopeError for a missing label, a single class,
     equal quantities throughout, and text where numbers are needed.
     """
-    items = np.asarray(y).tolist()
-    if not isinstance(items, list) or any(isinstance(item, list) for item in items):
-        raise StratascopeError(
-            f"labels must be one list, a label a row, not of shape {np.shape(y)}"
-        )
+    items = [each.item() if isinstance(each, np.generic) else each for each in y]
+    if any(isinstance(item, (list, tuple, np.ndarray)) for item in items):
+        raise StratascopeError(f"labels must be one list, a label a row, not of shape {np.shape(y)}")
     for row, item in enumerate(items):
         # NaN is the one value that differs from itself.
         if item is None or item != item:

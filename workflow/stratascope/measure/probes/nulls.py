@@ -17,6 +17,12 @@ from stratascope.measure.probes.folds import FEWEST
 from stratascope.measure.probes.labels import Target
 
 MOST_DRAWS = 200
+
+
+class TooFewTypesError(StratascopeError):
+    """Random labels for so few types cannot be probed."""
+
+
 EDGE_TOKENS = {"last_token": -1, "first_token": 0}
 
 
@@ -58,7 +64,7 @@ def control_labels(
     Every type, such as the token that a state is read at, gets one random label for good, drawn
     from the labels' own frequencies. Features that tell types apart let a probe learn that, from
     rows whose type was in its training set; it is not about what the labels mean. ``types`` ``(n,)``
-    number the types. Raises StratascopeError if there are too few types for every class to be in
+    number the types. Raises TooFewTypesError if there are too few types for every class to be in
     every training set.
     """
     rng = np.random.default_rng(seed)
@@ -69,7 +75,7 @@ def control_labels(
             tasks.append(labels)
         if len(tasks) == count:
             return np.array(tasks)
-    raise StratascopeError(
+    raise TooFewTypesError(
         f"control task: {int(types.max()) + 1} types are too few for random labels that leave every "
         "class in every training set; take types of which there are more"
     )

@@ -6,14 +6,14 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from statistics import NormalDist
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from stratascope.measure.bootstrap import LEVEL, interval_of, resampled
+from stratascope.measure.bootstrap import LEVEL, resampled, symmetric_interval
 from stratascope.measure.metrics import FloatArray
 from stratascope.measure.probes.baselines import difference_of_means, majority
 from stratascope.measure.probes.crossval import DEFAULT, Settings, fit_weights, out_of_fold
@@ -35,10 +35,8 @@ Key = TypeVar("Key", bound=Hashable)
 # Features, or what loads them when their turn comes.
 Layer = npt.ArrayLike | Callable[[], npt.ArrayLike]
 
-# With fewer shuffles than this there is no telling how much wider intervals have to be.
-FEWEST_SHUFFLES = 20
-# The bootstrap's own spread on shuffled labels is a mean over so many of them, of so many resamples.
-SPREAD_OVER, SPREAD_RESAMPLES = 40, 100
+# The bootstrap's own spread on shuffled labels is that of so many resamples.
+SPREAD_RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ def _measured(
     if controls:
         control = float(np.mean([value_of(measure, each) for each in controls]))
         other = np.mean([_draws(measure, plan, each) for each in controls], axis=0)
-        contrast = interval_of(estimate - control, draws - other, widening)
+        contrast = symmetric_interval(estimate - control, draws - other, widening)
     base = {key: value_of(measure, each) for key, each in baselines.items()}
     mean, best, p = against_null(measure, estimate, null)
     return Measured(
@@ -222,18 +220,16 @@ def _widening(measure: Measure, plan: Design, shuffled: list[Predictions]) -> fl
 
     Rows predicted out of fold are not independent: each was in the training set of the others, so
     that two that happen to look alike are right together or wrong together. The bootstrap does not
-    see this. Where there is nothing to find it is seen directly: over shuffled labels the measure
-    varies by so much more than the bootstrap says. That spread is estimated from N of them, hence
-    Student's quantile instead of the normal one.
+    see this. Where there is nothing to find it is seen directly: the factor is the one with which
+    95 % of the intervals for shuffled labels reach the mean over shuffles. Labels that are only
+    another shuffle are as likely to be among these 95 % as any.
     """
-    count = len(shuffled)
-    if count < FEWEST_SHUFFLES:
+    rank = int(np.ceil(LEVEL * (len(shuffled) + 1)))
+    if rank > len(shuffled) or plan.counts.shape[1] < 2:
         return 1.0
-    own = [_draws(measure, plan, each, SPREAD_RESAMPLES) for each in shuffled[:SPREAD_OVER]]
-    said = float(np.nanvar(own, axis=1).mean())
-    seen = float(np.var([value_of(measure, each) for each in shuffled], ddof=1))
-    if said == 0:
-        return 1.0
-    quantile = (1 + LEVEL) / 2
-    estimated = float(stats.t.ppf(quantile, count - 1) / stats.norm.ppf(quantile))
-    return max(1.0, estimated * float(np.sqrt(seen / said)))
+    draws = [_draws(measure, plan, each, SPREAD_RESAMPLES) for each in shuffled]
+    spread = np.nanstd(draws, axis=1)
+    values = np.array([value_of(measure, each) for each in shuffled])
+    gap = np.abs(values - values.mean())
+    ratios = np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 0)
+    return max(1.0, float(np.sort(ratios)[rank - 1] / NormalDist().inv_cdf((1 + LEVEL) / 2)))

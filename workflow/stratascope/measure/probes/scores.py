@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stratascope.measure.bootstrap import interval_of
+from stratascope.measure.bootstrap import symmetric_interval
 from stratascope.measure.metrics import FloatArray, IntArray
 from stratascope.measure.probes.labels import Kind, Target
 from stratascope.measure.proportion import wilson
@@ -193,7 +193,7 @@ def ends_of(
         return np.nan, np.nan
     if measure.share and estimate in (0.0, 1.0):
         return wilson(groups if estimate == 1.0 else 0, groups)
-    return interval_of(estimate, draws, widening, (measure.low, measure.high))
+    return symmetric_interval(estimate, draws, widening, (measure.low, measure.high))
 
 
 def calibration(predictions: Predictions) -> tuple[Bin, ...]:

@@ -10,8 +10,8 @@ from stratascope.report.inputs import ReportData
 from stratascope.report.scored import Conversation, Scored
 from stratascope.report.text import source_name
 
-# Of each label so many conversations are drawn.
-MOST = 6
+# Of each label so many conversations are drawn, fewer where that would be more than so many numbers.
+MOST, MOST_NUMBERS = 6, 150_000
 # Probabilities are kept in thousandths.
 SCALE = 1000
 
@@ -26,9 +26,25 @@ def token_labels(data: ReportData) -> list[tuple[str, str]]:
     ]
 
 
+def shown(data: ReportData) -> int:
+    """How many conversations of each label are drawn: at least one."""
+
+    def numbers(count: int) -> int:
+        return sum(talk.values.size for item in data.scored for talk in item.conversations[:count])
+
+    return max((n for n in range(2, MOST + 1) if numbers(n) <= MOST_NUMBERS), default=1)
+
+
+def left_out(data: ReportData) -> int:
+    """How many conversations of a label are not drawn, at most."""
+    most = max((len(item.conversations) for item in data.scored), default=0)
+    return max(0, most - shown(data))
+
+
 def token_views(data: ReportData) -> dict[str, Any]:
     """``labels``, each with its checkpoints and conversations; ``words``, the tokens they point into."""
     words: dict[str, int] = {}
+    count = shown(data)
     labels: dict[tuple[str, str], dict[str, Any]] = {}
     for item in data.scored:
         found = labels.setdefault(
@@ -41,15 +57,15 @@ def token_views(data: ReportData) -> dict[str, Any]:
             },
         )
         found["checkpoints"].append(item.checkpoint)
-        found["found"][item.checkpoint] = _checkpoint(item, words)
+        found["found"][item.checkpoint] = _checkpoint(item, count, words)
     return {"labels": list(labels.values()), "words": list(words)} if labels else {}
 
 
-def _checkpoint(item: Scored, words: dict[str, int]) -> dict[str, Any]:
+def _checkpoint(item: Scored, count: int, words: dict[str, int]) -> dict[str, Any]:
     return {
         "site": source_name(item.site),
         "layer": item.layer,
-        "talks": [_talk(talk, bool(item.classes), words) for talk in item.conversations[:MOST]],
+        "talks": [_talk(talk, bool(item.classes), words) for talk in item.conversations[:count]],
     }
 
 

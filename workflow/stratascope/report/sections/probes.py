@@ -14,7 +14,7 @@ from stratascope.report.inputs import ReportData
 from stratascope.report.probing import LOSSES, MAIN, PROBE, best_rows, main_rows, since
 from stratascope.report.sections.axes import training_steps
 from stratascope.report.sections.probe_mistakes import mistakes
-from stratascope.report.sections.probe_tokens import token_labels, token_views
+from stratascope.report.sections.probe_tokens import left_out, token_labels, token_views
 from stratascope.report.sections.probe_words import label_findings
 from stratascope.report.text import measure_name, source_name
 
@@ -32,7 +32,7 @@ def build(data: ReportData) -> Content | None:
     probes = data.table("probes")
     if probes.empty:
         return None
-    probes = probes.assign(layer=probes["layer"].fillna(NO_LAYER).astype(int))
+    probes = _without_gaps(probes, "layer")
     rest = not probes["measure"].isin(MAIN).all()
     complete = len(probes) * len(COLUMNS) <= MOST_NUMBERS
     kept = probes if complete else probes[probes["measure"].isin(MAIN)]
@@ -48,6 +48,7 @@ def build(data: ReportData) -> Content | None:
             "with_predictions": bool(wrong["sets"]),
             "with_transfer": not data.table("probe_transfer").empty,
             "token_labels": token_labels(data),
+            "talks_left_out": left_out(data),
             "spaced": training_steps(_names(probes)) is not None,
         },
         arrays={"probes": {"sets": _sets(data, kept)}, "mistakes": wrong, "tokens": tokens},
@@ -59,6 +60,10 @@ def build(data: ReportData) -> Content | None:
             ("probes-numbers", "The numbers"),
         ),
     )
+
+
+def _without_gaps(rows: pd.DataFrame, *layers: str) -> pd.DataFrame:
+    return rows.assign(**{name: rows[name].fillna(NO_LAYER).astype(int) for name in layers})
 
 
 def _names(probes: pd.DataFrame) -> list[str]:
@@ -81,6 +86,8 @@ def label_axis(probes: pd.DataFrame) -> Axis:
 
 def _sets(data: ReportData, probes: pd.DataFrame) -> list[dict[str, Any]]:
     transfer = data.table("probe_transfer")
+    if not transfer.empty:
+        transfer = _without_gaps(transfer, "layer_from", "layer_to")
     groups = {} if transfer.empty else dict(list(transfer.groupby(PROBE, sort=False)))
     return [_set(key, rows, groups.get(key)) for key, rows in probes.groupby(PROBE, sort=False)]
 
@@ -129,18 +136,32 @@ def _measure(
 
 
 def _transfer(rows: pd.DataFrame, checkpoints: Sequence[str]) -> dict[str, Any]:
-    """For each measure and site: layers, and cubes layers x from x to."""
-    rows = rows.assign(layer=rows["layer"].fillna(NO_LAYER).astype(int))
+    """``checkpoints``: cubes layers x fitted on x applied to; ``layers``: of one checkpoint, the same.
+
+    Each by measure and site; absent where the study asked for none.
+    """
+    away = rows["checkpoint_from"] != rows["checkpoint_to"]
+    found: dict[str, Any] = {}
+    if away.any():
+        layers = sorted(rows.loc[away, "layer_from"].unique().tolist())
+        pair = [("checkpoint_from", checkpoints), ("checkpoint_to", checkpoints)]
+        cubes = _by_measure(rows[away], (("layer_from", layers), *pair))
+        found["checkpoints"] = {"layers": layers, "cubes": cubes}
+    if not away.all():
+        inside = rows[~away]
+        inside = inside[inside["checkpoint_from"] == inside["checkpoint_from"].iloc[-1]]
+        layers = sorted({*inside["layer_from"], *inside["layer_to"]})
+        cubes = _by_measure(inside, (("layer_from", layers), ("layer_to", layers)))
+        name = str(inside["checkpoint_from"].iloc[0])
+        found["layers"] = {"layers": layers, "checkpoint": name, "cubes": cubes}
+    return found
+
+
+def _by_measure(rows: pd.DataFrame, levels: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for (measure, site), some in rows.groupby(["measure", "site"], sort=False):
-        layers = sorted(some["layer"].unique().tolist())
-        levels = (
-            ("layer", layers),
-            ("checkpoint_from", checkpoints),
-            ("checkpoint_to", checkpoints),
-        )
-        cubes = {name: cube(some, name, levels) for name in ("estimate", "lower", "upper", "n")}
-        found.setdefault(str(measure), {})[str(site)] = {"layers": layers, **cubes}
+        cubes = {name: cube(some, name, levels) for name in ("estimate", "lower", "upper")}
+        found.setdefault(str(measure), {})[str(site)] = cubes
     return found
 
 

@@ -16,7 +16,8 @@ from stratascope.report.moving import DISTANCES, ONE_SIDED, drift_findings
 from stratascope.report.sections.axes import training_steps
 from stratascope.report.text import measure_name, source_name
 
-# Above this many numbers the page leaves out intervals and nulls: the table has them.
+# Above this many numbers the page leaves out intervals and nulls, and then all measures but the first:
+# the table has them.
 MOST_NUMBERS = 100_000
 ENDS = ("lower", "upper", "null_upper", "p")
 PAIR = ["checkpoint_a", "checkpoint_b"]
@@ -28,6 +29,8 @@ def build(data: ReportData) -> Content | None:
     if pairs.empty and drift.empty:
         return None
     with_ends = len(pairs) * (1 + len(ENDS)) <= MOST_NUMBERS
+    every = len(pairs) <= MOST_NUMBERS or pairs["measure"].nunique() == 1
+    pairs = pairs if every else pairs[pairs["measure"] == pairs["measure"].iloc[0]]
     names = list(dict.fromkeys([*_datasets(pairs), *_datasets(drift)]))
     sets = [_set(data, name, _of(pairs, name), _of(drift, name), with_ends) for name in names]
     return Content(
@@ -35,6 +38,7 @@ def build(data: ReportData) -> Content | None:
             "findings": drift_findings(data),
             "dataset_axis": Axis("set", "Dataset", tuple((str(i), n) for i, n in enumerate(names))),
             "with_ends": with_ends,
+            "every_measure": every,
             "with_pairs": not pairs.empty,
             "with_drift": not drift.empty,
             "spaced": any(item["drift"] and item["drift"]["steps"] for item in sets),

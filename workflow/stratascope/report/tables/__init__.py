@@ -12,17 +12,26 @@ from threadpoolctl import threadpool_limits
 
 from stratascope.report.tables import (
     checkpoints,
+    claims,
     comparison,
     discrimination,
     intra_run,
     probes,
     questions,
+    recognition,
     role_averages,
     similarity,
     snapshot_reference,
 )
 from stratascope.report.tables.frames import write_header, write_rows
-from stratascope.report.tables.states import NO_ANALYSES, Analyses, Study, open_study
+from stratascope.report.tables.states import (
+    NO_ANALYSES,
+    NOTHING_TOLD,
+    Analyses,
+    Study,
+    Told,
+    open_study,
+)
 from stratascope.store.commit import new_file
 from stratascope.store.questions import QuestionFolder
 
@@ -50,6 +59,8 @@ TABLES: dict[str, Table] = {
     "snapshot_reference": Table(snapshot_reference.COLUMNS, snapshot_reference.snapshot_reference),
     "role_averages": Table(role_averages.COLUMNS, role_averages.role_averages, headline=True),
     "discrimination": Table(discrimination.COLUMNS, discrimination.discrimination, headline=True),
+    "recognition": Table(recognition.COLUMNS, claims.claims),
+    "claims": Table(claims.COLUMNS, claims.claims, headline=True),
     "checkpoints": Table(checkpoints.COLUMNS, checkpoints.checkpoints, headline=True),
     "questions": Table(questions.QUESTIONS, questions.questions),
     "question_accuracy": Table(questions.ACCURACY, questions.questions, headline=True),
@@ -78,11 +89,13 @@ def write_tables(
     out: Path,
     answered: Sequence[QuestionFolder] = (),
     analyses: Analyses = NO_ANALYSES,
+    told: Told = NOTHING_TOLD,
 ) -> Written:
     """Write every table of `TABLES` as ``<out>/<name>.csv`` from the states' ``.json`` files.
 
     ``answered`` are the questions, scenario by scenario in the study's order; ``analyses`` the
-    indices of what was computed from features.
+    indices of what was computed from features; ``told`` says by run label which reference each of a
+    run's messages is known to tell.
 
     The same states give the same bytes: rows are sorted by checkpoint order and run label, and
     BLAS runs on one thread, as its sums depend on how many share them. A file is replaced only
@@ -90,7 +103,7 @@ def write_tables(
     """
     kept: dict[str, list[pd.DataFrame]] = {stem: [] for stem in TABLES if TABLES[stem].headline}
     with threadpool_limits(limits=1, user_api="blas"), open_study(
-        states, answered, analyses=analyses
+        states, answered, analyses, told
     ) as study:
         for build in dict.fromkeys(table.build for table in TABLES.values()):
             _write(build, study, out, kept)

@@ -51,7 +51,7 @@ def probes(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
         frame = row_frame(every, (name for name in PROBES if name != "p_holm"))
         # All layers, sites and checkpoints were looked at for one label: all of them count.
         frame["p_holm"] = np.nan
-        for _, at in frame.groupby(list(_SAME), observed=True).groups.items():
+        for at in frame.groupby(list(_SAME), observed=True).groups.values():
             frame.loc[at, "p_holm"] = holm(frame.loc[at, "p"].to_numpy())
         yield {"probes": frame}
 

@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stratascope.measure.bootstrap import interval_of, numbered, resample_counts
+from stratascope.measure.bootstrap import numbered, resample_counts
 from stratascope.measure.interval import RESAMPLES, seed_of
 from stratascope.measure.metrics import FloatArray, IntArray
 from stratascope.measure.permutation import Tested, against
-from stratascope.measure.recognition import (
-    Statistic,
-    accuracy,
-    auroc,
-    weighted_accuracy,
-    weighted_auroc,
-)
+from stratascope.measure.recognition import accuracy, auroc, weighted_accuracy, weighted_auroc
+from stratascope.measure.weighted import SHARE, Statistic, cluster_ends
 from stratascope.report.tables.frames import frame_of
 from stratascope.report.tables.told import KINDS, Messages, Relabelled
 
@@ -47,8 +42,8 @@ QUANTITIES = {
 class Measured:
     """A quantity at one checkpoint, as arrays ``(..., sources, layers, kinds)``.
 
-    ``draws`` under relabelling, the data first; ``resamples`` of conversations; ``without`` each
-    conversation; ``n`` messages. ``conversations`` is their number.
+    ``draws`` under relabelling, the data first; ``resamples`` of the ``conversations``; ``without``
+    each of them; ``n`` messages.
     """
 
     messages: Messages
@@ -56,7 +51,7 @@ class Measured:
     resamples: FloatArray
     without: FloatArray
     n: IntArray
-    conversations: int
+    conversations: list[str]
 
     @property
     def estimate(self) -> FloatArray:
@@ -65,11 +60,8 @@ class Measured:
 
     def ends(self, *at: int) -> tuple[float, float]:
         """The ends of an estimate's interval; NaN with fewer than 2 conversations."""
-        if self.conversations < 2:
-            return np.nan, np.nan
         resamples = self.resamples[(slice(None), *at)]
-        wide = widening(self.conversations)
-        return interval_of(float(self.estimate[at]), resamples, wide, (0.0, 1.0))
+        return cluster_ends(float(self.estimate[at]), resamples, len(self.conversations), SHARE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +71,6 @@ class Recognised:
     quantity: str
     measured: list[Measured]
     tested: list[Tested]
-
-
-def widening(clusters: int) -> float:
-    """How much wider than its bootstrap's the interval of a few clusters has to be.
-
-    The bootstrap takes the spread of clusters about their own mean for that about the true one.
-    """
-    return float(np.sqrt(clusters / (clusters - 1))) if clusters > 1 else 1.0
 
 
 def recognise(
@@ -122,10 +106,10 @@ def _measure(
     quantity: Quantity, messages: Messages, cosines: FloatArray, labellings: Relabelled
 ) -> Measured:
     rows = np.flatnonzero(messages.told >= 0)
-    conversations = [messages.conversations[row] for row in rows]
-    codes, clusters = messages.told[rows], numbered(conversations)
-    total = int(clusters.max()) + 1
-    relabelled = labellings.codes(conversations, codes)
+    each = [messages.conversations[row] for row in rows]
+    codes, clusters, conversations = messages.told[rows], numbered(each), list(dict.fromkeys(each))
+    total = len(conversations)
+    relabelled = labellings.codes(each, codes)
     counts = resample_counts(total, RESAMPLES, seed_of("recognition", messages.checkpoint.name))
     shape = cosines.shape[2:]
     draws = np.full((len(relabelled), *shape), np.nan)
@@ -140,7 +124,7 @@ def _measure(
             draws[every] = quantity.relabelled(scores[there], relabelled[:, there])
             statistic = quantity.weighted(scores[there], codes[there], clusters[there], total)
             resamples[every], without[every] = statistic(counts), statistic(1.0 - np.eye(total))
-    return Measured(messages, draws, resamples, without, n, total)
+    return Measured(messages, draws, resamples, without, n, conversations)
 
 
 def recognition_frame(found: dict[str, Recognised]) -> pd.DataFrame:
@@ -165,7 +149,7 @@ def _rows(found: Recognised) -> Iterator[dict[str, Any]]:
                     "lower": lower,
                     "upper": upper,
                     "n": item.n[at],
-                    "conversations": item.conversations,
+                    "conversations": len(item.conversations),
                     "null": tested.null[at],
                     "p": tested.p[at],
                     "p_corrected": tested.corrected[at],

@@ -33,9 +33,7 @@ def similarity(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
             yield {"drift": row_frame(drifted, DRIFT)}
 
 
-def _drift(
-    rows: Sequence[dict[str, Any]], checkpoints: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def _drift(rows: Sequence[dict[str, Any]], checkpoints: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Each layer against itself at the first and at the last checkpoint."""
     first, last = checkpoints[0], checkpoints[-1]
     for row in rows:

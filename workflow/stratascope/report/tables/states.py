@@ -147,6 +147,10 @@ class Analyses:
 
 NO_ANALYSES = Analyses()
 
+# By run label: which reference each of the run's messages is known to tell.
+Told = Mapping[str, Sequence[str | None]]
+NOTHING_TOLD: Told = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Study:
@@ -166,12 +170,12 @@ class Study:
 def open_study(
     states: Sequence[Path],
     questions: Sequence[QuestionFolder] = (),
-    told: Mapping[str, Sequence[str | None]] = MappingProxyType({}),
     analyses: Analyses = NO_ANALYSES,
+    told: Told = NOTHING_TOLD,
 ) -> Iterator[Study]:
     """Open the states of each checkpoint, given the paths of their ``.json`` files.
 
-    ``told`` says by run label what each of the run's messages is known to tell.
+    ``told`` says by run label which reference each of the run's messages is known to tell.
     Raises StratascopeError naming the file that is missing, damaged or of another format.
     """
     with ExitStack() as stack:
@@ -186,7 +190,7 @@ def open_study(
 
 
 def _open(
-    path: Path, stack: ExitStack, told: Mapping[str, Sequence[str | None]]
+    path: Path, stack: ExitStack, told: Told
 ) -> Checkpoint:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -206,7 +210,7 @@ def _open(
 
 
 def _checkpoint(
-    index: Mapping[str, Any], path: Path, tensors: Any, told: Mapping[str, Sequence[str | None]]
+    index: Mapping[str, Any], path: Path, tensors: Any, told: Told
 ) -> Checkpoint:
     runs: list[Run] = []
     snapshots: list[Snapshot] = []

@@ -20,6 +20,7 @@ from stratascope.report.tables.states import Checkpoint, ReferenceSet, Snapshot,
 
 # The kinds of cosines, in this order on the last axis: how the tables' column `centred` has them.
 KINDS = (1, 0)
+MAIN_SOURCE = "hidden_out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,12 @@ class Messages:
         return np.array(
             [self.labels.index(s.label) if s.label else -1 for s in self.snapshots], dtype=np.int64
         )
+
+    @property
+    def main_place(self) -> int:
+        """The place of the main source: the residual stream after each block, where captured."""
+        sources = self.checkpoint.sources
+        return sources.index(MAIN_SOURCE) if MAIN_SOURCE in sources else 0
 
     @cached_property
     def conversations(self) -> list[str]:

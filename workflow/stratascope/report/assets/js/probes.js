@@ -19,6 +19,12 @@ function bestLayer(c) {
   return row.reduce((best, value, l) => (value !== null && (row[best] === null || sign * value > sign * row[best]) ? l : best), 0);
 }
 
+// The place of the layer to draw; where all are drawn, of the one that others are compared at.
+function chosenLayer() {
+  const choice = probeChoice("layer");
+  return choice === "best" || choice === "all" ? bestLayer(lastKept()) : Number(choice);
+}
+
 const lastKept = () => keptCheckpoints(probeSet().checkpoints).at(-1) ?? probeSet().checkpoints.length - 1;
 
 function fillProbes() {
@@ -31,6 +37,11 @@ function fillProbes() {
   const best = layerWords(layers[bestLayer(lastKept())]);
   fillField(panel, "layer", layers.length > 1 ? [["best", `best of ${set.checkpoints[lastKept()]}: ${best}`], ["all", "every layer"], ...one] : [["0", "layer"]]);
   if (panel.querySelector('[data-axis="spacing"]')) fillField(panel, "spacing", set.steps ? SPACINGS : SPACINGS.slice(0, 1));
+  if (panel.querySelector('[data-axis="transfer"]')) {
+    const { checkpoints, layers: inside } = set.transfer;
+    const words = [["checkpoints", "between checkpoints, same layer"], ["layers", `between layers of ${inside?.checkpoint}`]];
+    fillField(panel, "transfer", words.filter(([name]) => (name === "layers" ? inside : checkpoints)));
+  }
   byId("probes-facts").textContent = probeFacts(set);
   if (byId("probes-said")) fillSaid();
 }
@@ -45,7 +56,7 @@ function probeFacts(set) {
   return `${set.dataset}, ${set.label}: ${size}; ${best}${down}`;
 }
 
-// The palest colour is what needs no model, the darkest a probe without a mistake.
+// The faintest colour is what needs no model, the strongest a probe without a mistake.
 function probeEnds() {
   const known = (probeCubes().majority ?? []).flat().filter((value) => value !== null);
   if (known.length === 0) return undefined;
@@ -96,7 +107,7 @@ function probeCurveView() {
   const x = kept.map((c) => axis.x[c]);
   const choice = probeChoice("layer");
   const layers = probeLayers();
-  const l = choice === "best" || choice === "all" ? bestLayer(lastKept()) : Number(choice);
+  const l = chosenLayer();
   const drawn = choice === "all" ? layers.map((_, place) => place) : [l];
   const lines = drawn.flatMap((place) => {
     const paint = choice === "all" ? ["sequential", place, layers.length] : ["checkpoint", 0];
@@ -119,24 +130,36 @@ function probeLayersView() {
   return { data: [...lines, ...levels], layout: { xaxis: { title: { text: "layer" }, tickformat: "d", zeroline: false }, yaxis: probeScale() }, closest: true };
 }
 
+// Where a probe is fitted and applied: `here` gives its own estimate, `there` that of the transfer.
+function transferMap(names, here, there, words) {
+  const cell = (name, from, to) => (from === to ? here(name, from) : there(name, from, to));
+  const places = names.map((_, i) => i);
+  const z = places.map((from) => places.map((to) => cell("estimate", from, to)));
+  const text = places.map((from) => places.map((to) => `${endsWords(cell("lower", from, to), cell("upper", from, to))}<br>n = ${probeSet().n.at(-1)}`));
+  const view = numberMap(z, names.map(plotText), names, "fitted on %{y}, applied to %{x}: %{z:.3f}%{text}", { text, ends: probeEnds() });
+  view.layout.xaxis.title.text = `applied to, ${words}`;
+  view.layout.yaxis.title.text = "fitted on";
+  return { ...view, height: Math.min(700, 130 + 40 * names.length) };
+}
+
 function probeTransferView() {
   const set = probeSet();
-  const found = set.transfer[probeMeasure().name]?.[probeChoice("site")];
+  const between = set.transfer[probeChoice("transfer")];
+  const cubes = between?.cubes[probeMeasure().name]?.[probeChoice("site")];
+  const nothing = { data: [], layout: {}, nothing: "Not computed for this label and measure." };
+  if (!cubes) return nothing;
   const layers = probeLayers();
-  const choice = probeChoice("layer");
-  const l = choice === "best" || choice === "all" ? bestLayer(lastKept()) : Number(choice);
-  const place = found ? found.layers.indexOf(layers[l]) : -1;
-  const nothing = { data: [], layout: {}, nothing: `Not computed for layer ${layerWords(layers[l])} and this measure.` };
+  if (between.checkpoint) {
+    const c = set.checkpoints.indexOf(between.checkpoint);
+    const there = (name, from, to) => cubes[name]?.[from]?.[to] ?? null;
+    return transferMap(between.layers.map(String), (name, l) => column(name, c, layers.indexOf(between.layers[l])), there, `layer of ${plotText(between.checkpoint)}`);
+  }
+  const l = chosenLayer();
+  const place = between.layers.indexOf(layers[l]);
   if (place < 0) return nothing;
   const kept = keptCheckpoints(set.checkpoints);
-  const cell = (name, from, to) => (from === to ? column(name, from, l) : (found[name]?.[place]?.[from]?.[to] ?? null));
-  const z = kept.map((from) => kept.map((to) => cell("estimate", from, to)));
-  const text = kept.map((from) => kept.map((to) => `${endsWords(cell("lower", from, to), cell("upper", from, to))}<br>n = ${cell("n", from, to) ?? set.n[to]}`));
-  const names = kept.map((c) => plotText(set.checkpoints[c]));
-  const view = numberMap(z, names, kept.map((c) => set.checkpoints[c]), "fitted on %{y}, applied to %{x}: %{z:.3f}%{text}", { text, ends: probeEnds() });
-  view.layout.xaxis.title.text = `applied to, layer ${layerWords(layers[l])}`;
-  view.layout.yaxis.title.text = "fitted on";
-  return { ...view, height: 130 + 40 * kept.length };
+  const there = (name, from, to) => cubes[name]?.[place]?.[kept[from]]?.[kept[to]] ?? null;
+  return transferMap(kept.map((c) => set.checkpoints[c]), (name, c) => column(name, kept[c], l), there, `layer ${layerWords(layers[l])}`);
 }
 
 function startProbes() {

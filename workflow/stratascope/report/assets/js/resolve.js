@@ -103,7 +103,10 @@ function heatTrace(trace, context) {
   z = keepRows.map((i) => keepCols.map((j) => z[i]?.[j] ?? null));
   plain.z = z;
   if (rows) setNames(plain, "y", keepRows.map((i) => rows[i]), context, z.length);
-  else context.layout.yaxis = { ...context.layout.yaxis, autorange: "reversed", type: "category" };
+  else {
+    context.layout.yaxis = { ...context.layout.yaxis, autorange: "reversed", type: "category" };
+    if (context.narrow && context.height) context.height += 60; // the colour bar lies above or below
+  }
   if (cols) setNames(plain, "x", keepCols.map((j) => cols[j]), context, z.length);
   if (trace.text) plain.text = keepRows.map((i) => trace.text[i]);
   const range = ends ? betweenEnds(ends, scale) : colourRange(z, scale, trace.unit);
@@ -208,10 +211,10 @@ function colourRange(z, scale, unit) {
   return { zmin: -reach, zmax: reach, colorscale: steps(colours) };
 }
 
-// A scale whose palest and darkest colour stand for given numbers, in either order.
-function betweenEnds([pale, dark], scale) {
-  const colours = pale <= dark ? palette(scale) : [...palette(scale)].reverse();
-  const [low, high] = [Math.min(pale, dark), Math.max(pale, dark)];
+// A scale whose faintest and strongest colour stand for given numbers, in either order.
+function betweenEnds([faint, strong], scale) {
+  const colours = faint <= strong ? palette(scale) : [...palette(scale)].reverse();
+  const [low, high] = [Math.min(faint, strong), Math.max(faint, strong)];
   return { zmin: low, zmax: high > low ? high : low + 1e-6, colorscale: steps(colours) };
 }
 
