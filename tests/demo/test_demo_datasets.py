@@ -33,7 +33,7 @@ def test_every_emotion_is_as_frequent_as_the_others() -> None:
 @pytest.mark.parametrize("label", ["negation", "tense", "number", "question", "coin"])
 def test_every_property_has_both_values(label: str) -> None:
     """Each label of the study's dataset takes two values, neither in fewer than a fifth of the rows."""
-    counts = Counter(row[label] for row in feelings(7, 50))
+    counts = Counter(row[label] for row in feelings(7, 25))
     assert len(counts) == 2
     assert min(counts.values()) >= sum(counts.values()) / 5
 

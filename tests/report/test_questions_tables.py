@@ -12,10 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from stratascope.errors import StratascopeError
+from stratascope.report.build import build_report
+from stratascope.report.headline import write_headline
 from stratascope.report.inputs import read_inputs, read_table
 from stratascope.report.known import known
 from stratascope.report.sections.questions import LISTED, build
 from stratascope.report.tables import TABLES, write_tables
+from stratascope.store.questions import QuestionFolder
 
 
 def table(results: Any, name: str) -> pd.DataFrame:
@@ -116,6 +120,24 @@ def test_a_study_without_questions_has_no_such_section(results: Any, tmp_path: P
         results.study, tmp_path / "tables", results.states, results.root / "runs", tmp_path / "none"
     )
     assert build(data) is None
+
+
+def test_questions_alone_make_a_report(results: Any, tmp_path: Path) -> None:
+    """A study without conversations has tables and a report of its questions, and no empty sections."""
+    folders = sorted((results.root / "questions").iterdir())
+    asked = [QuestionFolder.open(folder) for folder in folders]
+    write_headline(write_tables([], tmp_path / "tables", asked), tmp_path / "metrics.json")
+    rows = read_table(tmp_path / "tables" / "questions.csv")
+    assert len(rows) == len(table(results, "questions"))
+    out = tmp_path / "report.html"
+    build_report(results.study, tmp_path / "tables", [], tmp_path, tmp_path / "metrics.json", out)
+    html = out.read_text(encoding="utf-8")
+    assert re.findall(r'<section[^>]*id="([a-z]+)"', html) == ["summary", "questions", "methods"]
+    assert 'id="runs"' not in html
+    assert 'href="#runs"' not in html
+    write_tables([], tmp_path / "none")
+    with pytest.raises(StratascopeError, match="no states given"):
+        read_inputs(results.study, tmp_path / "none", [], tmp_path, tmp_path / "metrics.json")
 
 
 def test_a_long_benchmark_is_listed_in_part(results: Any, tmp_path: Path) -> None:

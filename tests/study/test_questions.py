@@ -232,12 +232,15 @@ def test_questions_share_out_like_runs(asking: Path, plan: Callable[[], Plan]) -
     assert len(labels) == len(plan().runs) // 2 + 5
 
 
-def test_a_study_of_questions_alone_is_refused(asking: Path, plan: Callable[[], Plan]) -> None:
-    """The report compares conversations, so a study needs one; the error says what to do instead."""
+def test_a_study_may_ask_questions_alone(asking: Path, plan: Callable[[], Plan]) -> None:
+    """Without a conversation there are no states to compare, and everything else is planned."""
     for name in ("talk", "steps"):
         (asking / "scenarios" / f"{name}.yaml").unlink()
-    with pytest.raises(StratascopeError, match="ask the questions alone with `stratascope run`"):
-        plan()
+    planned = plan()
+    assert planned.runs == ()
+    assert planned.states == ()
+    assert [job.checkpoint.name for job in planned.captures] == ["early", "late"]
+    assert len(planned.questions) == 2
 
 
 def test_names_are_shared_with_conversations(asking: Path, plan: Callable[[], Plan]) -> None:

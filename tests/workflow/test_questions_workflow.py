@@ -187,3 +187,20 @@ def test_diff_says_what_was_changed(
     assert [r["key"] for r in rows if r["kind"] == "changed"] == ["quiz@last"]
     (reason,) = (r for r in rows if r["kind"] == "reason")
     assert reason["measure"].startswith("questions[1].answer")
+
+
+def test_a_study_of_questions_alone(
+    unstarted: Path, snakemake: Command, stratascope: Command
+) -> None:
+    """Without any conversation the same commands ask, count, report, verify, and then do nothing."""
+    for path in (unstarted / "scenarios").iterdir():
+        path.unlink()
+    (unstarted / "scenarios" / "quiz.yaml").write_text(QUIZ)
+    done = snakemake(unstarted)
+    assert done.returncode == 0, said(done)
+    assert len(table(unstarted, "questions")) == 4
+    html = (unstarted / "results" / "report.html").read_text()
+    assert "Benchmark questions" in html
+    assert NOTHING in said(snakemake(unstarted, "-n"))
+    verified = stratascope(unstarted, "verify")
+    assert verified.returncode == 0, said(verified)

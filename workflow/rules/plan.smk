@@ -30,6 +30,7 @@ LAYOUT = Layout.of_study()
 CAPTURES = {job.name: job for job in PLAN.captures}
 FEATURES = {job.name: job for job in PLAN.features}
 PROBES = {job.name: job for job in PLAN.probes}
+READINGS = {job.name: job for job in PLAN.readings}
 TRANSFERS = {job.name: job for job in PLAN.transfers}
 SIMILARITIES = {job.name: job for job in PLAN.similarities}
 STATES = {job.name: job for job in PLAN.states}

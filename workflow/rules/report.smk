@@ -1,12 +1,13 @@
 # Report: one self-contained HTML file.
 #
-# Needs: the tables, and the runs' texts.
+# Needs: the tables, the runs' texts, and what probes read in them.
 # Leaves: results/report.html and a stamp whose name carries its digest (see tables.smk).
 
 
 rule report:
     input:
         ancient(rules.tables.output.stamp),
+        ancient(expand(LAYOUT.readings / "{job}.json", job=READINGS)),
     output:
         html=report(LAYOUT.report, category="Report", caption="../report/report.rst"),
         stamp=LAYOUT.stamps / f"report-{PLAN.report_digest}.json",

@@ -14,13 +14,13 @@ from stratascope.store.features import is_whole
 from stratascope.store.hashes import recorded, sha256
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.questions import QUESTIONS, QuestionFolder
-from stratascope.study.analyses import ProbeJob, SimilarityJob, TransferJob
+from stratascope.study.analyses import ProbeJob, ReadingJob, SimilarityJob, TransferJob
 from stratascope.study.features import FeatureJob, FeatureSet
 from stratascope.study.jobs import CaptureJob, StatesJob
 from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
-J = TypeVar("J", CaptureJob, FeatureJob, ProbeJob, TransferJob, SimilarityJob, StatesJob)
+J = TypeVar("J", CaptureJob, FeatureJob, ProbeJob, ReadingJob, TransferJob, SimilarityJob, StatesJob)
 
 
 def use_this_package() -> None:
@@ -121,6 +121,14 @@ def probes_target(plan: Plan, root: Path, target: Path) -> None:
     fit_probes(job, _extracted(root, job.features), root / target)
 
 
+def readings_target(plan: Plan, root: Path, target: Path) -> None:
+    """Apply a dataset's probes to every token of the checkpoint's conversations."""
+    from stratascope.analyses.readings import read_tokens
+
+    job = _job(plan.readings, target)
+    read_tokens(job, root / LAYOUT.probes, root / LAYOUT.runs, root / target)
+
+
 def transfer_target(plan: Plan, root: Path, target: Path) -> None:
     """Judge a dataset's probes on other checkpoints or layers."""
     from stratascope.analyses.transfer import measure_transfer
@@ -196,9 +204,12 @@ def report_target(plan: Plan, root: Path, target: Path) -> None:
             states=[root / LAYOUT.states / f"{job.name}.json" for job in plan.states],
             runs=root / LAYOUT.runs,
             metrics=root / LAYOUT.metrics,
+            features=[root / LAYOUT.features / item.folder for item in plan.feature_sets],
+            probes=[root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings],
             out=root / LAYOUT.report,
         )
-    _stamp(root, target, [root / LAYOUT.report])
+    readings = [root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings]
+    _stamp(root, target, [*readings, root / LAYOUT.report])
 
 
 def _job(jobs: tuple[J, ...], target: Path) -> J:

@@ -11,7 +11,7 @@ import click
 from stratascope.cli.options import DISK_GB, FORMAT, MEMORY_GB, print_rows, say
 
 
-class _Layers(click.ParamType):
+class _Layers(click.ParamType[Any]):
     """``all``, ``0,3,5``, ``0-11`` or a mix such as ``0-3,8``."""
 
     name = "layers"
@@ -32,7 +32,7 @@ class _Layers(click.ParamType):
         return tuple(numbers)
 
 
-class _Position(click.ParamType):
+class _Position(click.ParamType[Any]):
     """``last``, ``mean``, ``all``, ``span``, ``span_mean``, or a token's number."""
 
     name = "position"
@@ -45,7 +45,7 @@ class _Position(click.ParamType):
         return str(value)
 
 
-class _Part(click.ParamType):
+class _Part(click.ParamType[Any]):
     """``I/K``: the I-th of K parts."""
 
     name = "i/k"
@@ -59,7 +59,7 @@ class _Part(click.ParamType):
         return int(found[1]), int(found[2])
 
 
-class _Names(click.ParamType):
+class _Names(click.ParamType[Any]):
     """Names with commas between them."""
 
     name = "names"

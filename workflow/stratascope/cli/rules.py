@@ -44,6 +44,16 @@ def probes(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+def readings(target: Path, directory: Path) -> None:
+    """[workflow] Apply a dataset's probes to every token of the runs, into TARGET."""
+    from stratascope.workflow import readings_target
+
+    readings_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
 def transfer(target: Path, directory: Path) -> None:
     """[workflow] Judge a dataset's probes on other checkpoints or layers, into TARGET."""
     from stratascope.workflow import transfer_target

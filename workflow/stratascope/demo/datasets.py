@@ -81,7 +81,7 @@ def turns(seed: int, pairs: int) -> Iterator[dict[str, Any]]:
 
 
 # To add a dataset: a generator, and an entry with how much of it the study reads.
-DATASETS = {"feelings": (feelings, 50), "turns": (turns, 120)}
+DATASETS = {"feelings": (feelings, 25), "turns": (turns, 100)}
 
 
 def write_datasets(out: Path, seed: int) -> list[Path]:

@@ -40,18 +40,22 @@ def accuracy(scores: FloatArray, codes: IntArray) -> FloatArray:
     is the label's, mean over the labels that occur. A nearest reference that does not depend on
     the message gives 1 / (number of labels) at most. Messages without any similarity are left out.
     """
-    known = ~np.isnan(scores).all(axis=1)
+    known = np.asarray(~np.isnan(scores).all(axis=1))
     nearest = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
     right = ((codes == nearest) & known).astype(np.float64)
-    counts = _by_label(codes, np.broadcast_to(known.astype(np.float64), codes.shape), scores.shape[1])
+    counts = _by_label(
+        codes, np.broadcast_to(known.astype(np.float64), codes.shape), scores.shape[1]
+    )
     return _mean(_by_label(codes, right, scores.shape[1]), counts)
 
 
-def weighted_auroc(scores: FloatArray, codes: IntArray, clusters: IntArray, total: int) -> Statistic:
+def weighted_auroc(
+    scores: FloatArray, codes: IntArray, clusters: IntArray, total: int
+) -> Statistic:
     """`auroc` of one labelling ``(n,)`` as a function of how often each cluster counts.
 
-    ``clusters`` ``(n,)`` number the messages' clusters from 0 to ``total`` - 1. Returns weights ``(b, total) -> (b,)``;
-    NaN where no label has a pair.
+    ``clusters`` ``(n,)`` number the messages' clusters from 0 to ``total`` - 1. NaN where no label has
+    a pair.
     """
     inside = _one_hot(clusters, total)
     wins, pairs = [], []
@@ -69,7 +73,7 @@ def weighted_accuracy(
     scores: FloatArray, codes: IntArray, clusters: IntArray, total: int
 ) -> Statistic:
     """`accuracy` of one labelling as a function of how often each cluster counts, as above."""
-    known = ~np.isnan(scores).all(axis=1)
+    known = np.asarray(~np.isnan(scores).all(axis=1))
     nearest = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
     labels = _one_hot(codes, scores.shape[1]) * known[:, None]
     inside = _one_hot(clusters, total)

@@ -38,7 +38,8 @@ class Finding:
 def findings(data: ReportData) -> list[Finding]:
     """In the order of the report's sections; a finding that the study has no numbers for is absent."""
     builders = (within, between, discriminating, roles, moved, drifted)
-    return [found for found in (build(data) for build in builders) if found is not None]
+    found = (build(data) for build in (builders if data.runs else ()))
+    return [finding for finding in found if finding is not None]
 
 
 def _finite(*values: Any) -> bool:

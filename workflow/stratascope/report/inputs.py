@@ -152,11 +152,12 @@ def read_inputs(
         ((path, read_json(path.with_suffix(".json"))) for path in states),
         key=lambda item: (item[1].get("order", 0), item[1]["checkpoint"]),
     )
-    if not manifests:
+    read = {name: read_table(tables / f"{name}.csv") for name in TABLES}
+    if not manifests and read["questions"].empty:
         raise StratascopeError("report: no states given; give results/states/*.json")
     manifest_data = [data for _, data in manifests]
     found = [(data, entry) for data in manifest_data for entry in data["runs"]]
-    if not found:
+    if manifests and not found:
         raise StratascopeError("report: the states hold no run; capture a scenario first")
     return ReportData(
         title=str(study.get("title") or "Untitled study"),
@@ -168,7 +169,7 @@ def read_inputs(
         positions=_main_first(_union([data["positions"] for data in manifest_data])),
         sources=_union([data["sources"] for data in manifest_data]),
         layers=tuple(sorted(_union([data["layers"] for data in manifest_data]))),
-        tables={name: read_table(tables / f"{name}.csv") for name in TABLES},
+        tables=read,
         metrics=read_json(metrics) if metrics.is_file() else {},
         features=tuple(Extracted.open(folder) for folder in features),
         scored=tuple(found for path in probes for found in scored(read_json(path))),

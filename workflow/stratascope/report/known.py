@@ -13,6 +13,12 @@ from stratascope.study.questions import ALL_GROUPS
 MOST = 3
 
 
+def asked(data: ReportData) -> int:
+    """How many questions the study asks."""
+    table = data.table("questions")
+    return 0 if table.empty else len(table[["scenario", "id"]].drop_duplicates())
+
+
 def known(data: ReportData) -> list[Finding]:
     """A finding for each of the first question scenarios; none without questions."""
     table = data.table("question_accuracy")

@@ -40,6 +40,7 @@ class Layout:
     features: Path = RESULTS / "features"
     extractions: Path = RESULTS / "extractions"
     probes: Path = RESULTS / "probes"
+    readings: Path = RESULTS / "readings"
     transfer: Path = RESULTS / "transfer"
     similarity: Path = RESULTS / "similarity"
     questions: Path = RESULTS / "questions"

@@ -40,6 +40,7 @@ def files(plan: Plan) -> list[Path]:
         *(layout.extractions / f"{job.name}.json" for job in plan.features),
         *(layout.states / f"{job.name}{end}" for job in plan.states for end in STATES_ENDS),
         *(layout.probes / f"{job.name}{end}" for job in plan.probes for end in PROBES_ENDS),
+        *(layout.readings / f"{job.name}.json" for job in plan.readings),
         *(layout.transfer / f"{job.name}.json" for job in plan.transfers),
         *(layout.similarity / f"{job.name}.json" for job in plan.similarities),
         *(layout.tables / f"{name}.csv" for name in TABLES),

@@ -98,6 +98,7 @@ def _kinds(layout: Layout) -> dict[Path, Check]:
         layout.extractions: _is_manifest,
         layout.states: _is_states,
         layout.probes: _is_probes,
+        layout.readings: _is_manifest,
         layout.transfer: _is_manifest,
         layout.similarity: _is_manifest,
         layout.stamps: _is_stamp,

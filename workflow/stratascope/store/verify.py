@@ -120,6 +120,7 @@ def _indexed(layout: Layout) -> dict[Path, tuple[str, ...]]:
     return {
         layout.states: STATES_ENDS,
         layout.probes: PROBES_ENDS,
+        layout.readings: alone,
         layout.transfer: alone,
         layout.similarity: alone,
     }

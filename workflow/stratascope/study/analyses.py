@@ -9,7 +9,12 @@ from functools import cached_property
 from stratascope.study.dataset import Probes, Similarity, StudyDataset
 from stratascope.study.digest import digest
 from stratascope.study.features import FeatureJob, FeatureSet
+from stratascope.study.jobs import CaptureJob
+from stratascope.study.runs import Run
 from stratascope.study.stages import version
+
+# So many conversations are read token by token.
+CONVERSATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,31 @@ class ProbeJob:
     def name(self) -> str:
         """Its files in results/probes, without the suffix."""
         return f"{self.features.label}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class ReadingJob:
+    """The probes of a dataset, applied to every token of some runs of their checkpoint."""
+
+    probes: ProbeJob
+    runs: tuple[Run, ...]
+    after: tuple[CaptureJob, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """The hash of the probes and of what they read."""
+        return digest(
+            {
+                "stage": ["readings", version("readings")],
+                "probes": self.probes.digest,
+                "runs": [run.folder for run in self.runs],
+            }
+        )
+
+    @property
+    def name(self) -> str:
+        """Its file in results/readings, without the suffix."""
+        return f"{self.probes.features.label}-{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +133,29 @@ def probe_jobs(jobs: Iterable[FeatureJob]) -> tuple[ProbeJob, ...]:
         for features, after in _by_set(jobs).items()
         if (spec := _spec(features).probes) and (labels := _labels(features))
     )
+
+
+def reading_jobs(
+    probes: Iterable[ProbeJob], captures: Iterable[CaptureJob]
+) -> tuple[ReadingJob, ...]:
+    """A job for all probes of a checkpoint with conversations whose residual stream was captured.
+
+    Of each scenario file the longest conversation is read, of at most `CONVERSATIONS` of them.
+    """
+    captures = tuple(captures)
+    found = []
+    for job in probes:
+        after = tuple(c for c in captures if c.checkpoint == job.features.checkpoint)
+        longest: dict[str, Run] = {}
+        for run in sorted((r for c in after for r in c.runs), key=lambda r: len(r.messages)):
+            if run.capture.hidden_states and run.capture.layers == "all":
+                longest[run.parent] = run
+        runs = tuple(longest[name] for name in sorted(longest)[:CONVERSATIONS])
+        if runs and set(job.features.dataset.sites) <= {"hidden_in", "hidden_out"}:
+            made = {run.folder for run in runs}
+            needed = tuple(c for c in after if made & {run.folder for run in c.runs})
+            found.append(ReadingJob(job, runs, needed))
+    return tuple(found)
 
 
 def transfer_jobs(jobs: Iterable[FeatureJob]) -> tuple[TransferJob, ...]:

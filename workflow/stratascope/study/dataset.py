@@ -119,7 +119,7 @@ class Probes(Strict):
         ge=3,
         description="Folds of the cross-validation: one is held out, the others choose the penalty.",
     )
-    bootstrap: int = Field(default=1000, ge=0, description="Draws for the intervals.")
+    bootstrap: int = Field(default=1000, ge=1, description="Draws for the intervals.")
     permutations: int = Field(default=20, ge=0, description="Draws of the shuffled-label null.")
     transfer: tuple[Literal["checkpoints", "layers"], ...] = Field(
         default=(), description="Also judge probes on other checkpoints, or other layers."

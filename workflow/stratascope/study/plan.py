@@ -10,9 +10,11 @@ from pathlib import Path
 from stratascope.errors import StratascopeError
 from stratascope.study.analyses import (
     ProbeJob,
+    ReadingJob,
     SimilarityJob,
     TransferJob,
     probe_jobs,
+    reading_jobs,
     similarity_jobs,
     transfer_jobs,
 )
@@ -66,6 +68,11 @@ class Plan:
         return probe_jobs(self.features)
 
     @cached_property
+    def readings(self) -> tuple[ReadingJob, ...]:
+        """The conversations that probes read token by token."""
+        return reading_jobs(self.probes, self.captures)
+
+    @cached_property
     def transfers(self) -> tuple[TransferJob, ...]:
         """The datasets whose probes are judged on other checkpoints or layers."""
         return transfer_jobs(self.features)
@@ -103,10 +110,14 @@ class Plan:
     @cached_property
     def report_digest(self) -> str:
         """The hash of what the report is made from."""
-        text = self.study.report.model_dump(mode="json")
-        return digest(
-            {"stage": ["report", version("report")], "tables": self.tables_digest, "text": text}
-        )
+        content: dict[str, object] = {
+            "stage": ["report", version("report")],
+            "tables": self.tables_digest,
+            "text": self.study.report.model_dump(mode="json"),
+        }
+        if self.readings:
+            content["readings"] = [job.name for job in self.readings]
+        return digest(content)
 
 
 def make_plan(root: Path, identify: Identify, content_of: ContentOf) -> Plan:
@@ -121,11 +132,6 @@ def make_plan(root: Path, identify: Identify, content_of: ContentOf) -> Plan:
     placed = place(files, listed, root, identify)
     runs, questions = expand_all(placed, study.capture.threads)
     check_told(runs)
-    if not runs:
-        raise StratascopeError(
-            "config/config.yaml: scenarios: only questions, and the report compares conversations: add "
-            "one, or ask the questions alone with `stratascope run`"
-        )
     found: list[Run | QuestionSet] = sorted([*runs, *questions], key=_study_order(study))
     jobs = {
         checkpoint: capture_jobs(checkpoint, runs, questions, study.capture.jobs)

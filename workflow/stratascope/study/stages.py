@@ -42,6 +42,7 @@ STAGES = {
             "store/probes.py",
         ),
     ),
+    "readings": Stage(1, ("analyses/readings.py",)),
     "transfer": Stage(
         1,
         ("measure/probes", "measure/bootstrap.py", "analyses/transfer.py", "analyses/texts.py"),

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from stratascope.capture.loading import Loaded
-from stratascope.capture.sites import unknown_architecture
+from stratascope.capture.sites import Tap, unknown_architecture
+from stratascope.errors import StratascopeError
 
 
 @contextmanager
-def compiled_layers(loaded: Loaded) -> Iterator[None]:
-    """Every layer runs through ``torch.compile`` inside the block, for batches of any shape.
+def compiled_layers(loaded: Loaded, taps: Sequence[Tap]) -> Iterator[None]:
+    """Layers run through ``torch.compile`` inside the block, for batches of any shape.
 
-    What a hook on a layer sees stays the same; hooks inside a layer cost the compiler some of its
-    gain. The first batches take a minute or more.
+    A layer that something is read inside of stays as it is: compiled layers share their code, and
+    with it the hooks of the first of them. The first batches take a minute or more.
 
     Raises:
-        StratascopeError: an architecture whose layers are not known.
+        StratascopeError: an architecture whose layers are not known, or no layer to compile.
     """
     if loaded.family is None:
         raise unknown_architecture(loaded.model)
-    layers = list(loaded.model.get_submodule(loaded.family.layers).children())
+    path = loaded.family.layers
+    layers = [
+        layer
+        for name, layer in loaded.model.get_submodule(path).named_children()
+        if not any(tap.path.startswith(f"{path}.{name}.") for tap in taps)
+    ]
+    if not layers:
+        raise StratascopeError(
+            "compile: something is read inside of every layer, so none can be compiled; read hidden_in "
+            "or hidden_out, or leave it out"
+        )
     # An attribute of the layer stands before its class's method; accelerate may have put one there.
     before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:

@@ -18,7 +18,14 @@ from stratascope.capture.features.fields import Kinds, check_names
 from stratascope.capture.features.finish import finish_features
 from stratascope.capture.features.making import Maker, Say, ShardTexts
 from stratascope.capture.features.reader import Reader, reading
-from stratascope.capture.features.shards import Shard, begin, check_folder, dealt, shards_of
+from stratascope.capture.features.shards import (
+    Shard,
+    begin,
+    check_folder,
+    dealt,
+    drop_records,
+    shards_of,
+)
 from stratascope.capture.features.taps import feature_taps
 from stratascope.capture.features.texts import MEANS, Text, read_texts
 from stratascope.capture.features.writing import FeatureWriter
@@ -72,15 +79,17 @@ def extract_features(
         with ExitStack() as stack:
             stack.enter_context(_threads(features.threads))
             if compile:
-                stack.enter_context(compiled_layers(loaded))
+                stack.enter_context(compiled_layers(loaded, taps))
             reader = stack.enter_context(reading(loaded, taps))
             writer = FeatureWriter(_stored(loaded, features), loaded.device)
             maker = Maker(loaded, features, folder, reader, writer, say)
             _make_all(maker, texts, missing, len(shards))
     there = sum(shard.is_done(folder) for shard in shards)
-    if there == len(shards):
+    if is_features(folder):
+        drop_records(folder, shards)  # another process has ended it meanwhile
+    elif there == len(shards):
         finish_features(loaded, features, folder, shards)
-    elif not is_features(folder):  # another process may have ended it meanwhile
+    else:
         say(f"{features.label}: {there} of {len(shards)} shards are there; others are missing")
 
 
@@ -178,6 +187,8 @@ def _make_all(maker: Maker, source: _Texts, shards: Sequence[Shard], total: int)
             content = coming.result()
             if shard is not shards[-1]:
                 coming = ahead.submit(source.read, shards[i + 1])
+            if shard.is_done(maker.folder) or is_features(maker.folder):
+                continue  # another process was faster
             start, close = maker.make(content, start)
             if closing is not None:
                 closing.result()

@@ -19,6 +19,7 @@ from stratascope.capture.describe import (
 from stratascope.capture.features.noise import WHAT
 from stratascope.capture.features.shards import (
     Shard,
+    drop_records,
     mixed_kinds,
     read_record,
     read_table,
@@ -26,7 +27,7 @@ from stratascope.capture.features.shards import (
 from stratascope.capture.loading import Loaded
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import new_file, write_json
-from stratascope.store.features import FORMAT, INDEX, INFO, START, is_features
+from stratascope.store.features import FORMAT, INDEX, INFO, is_features
 from stratascope.store.hashes import sha256
 from stratascope.study.features import FeatureSet
 from stratascope.study.stages import version
@@ -53,8 +54,7 @@ def finish_features(
             return  # another process was faster, and has removed the records
         raise
     write_json(folder / INFO, _summary(loaded, features, folder, records))
-    for path in (folder / START, *(shard.record(folder) for shard in shards)):
-        path.unlink(missing_ok=True)
+    drop_records(folder, shards)
 
 
 def _check_texts(features: FeatureSet, records: Sequence[dict[str, Any]]) -> None:

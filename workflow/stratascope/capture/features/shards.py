@@ -113,6 +113,12 @@ def read_table(folder: Path, shard: Shard) -> pyarrow.Table:
     return pyarrow.parquet.read_table(shard.record(folder)).replace_schema_metadata(None)
 
 
+def drop_records(folder: Path, shards: Sequence[Shard]) -> None:
+    """Remove what only an extraction under way needs: run.json says it all."""
+    for path in (folder / START, *(shard.record(folder) for shard in shards)):
+        path.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Start:
     """How an extraction goes on: every batch of a shard has at most ``token_budget`` tokens.

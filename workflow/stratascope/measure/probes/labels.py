@@ -52,7 +52,9 @@ def target_of(y: Sequence[Any] | npt.NDArray[Any], kind: Literal["auto"] | Kind 
     """
     items = [each.item() if isinstance(each, np.generic) else each for each in y]
     if any(isinstance(item, (list, tuple, np.ndarray)) for item in items):
-        raise StratascopeError(f"labels must be one list, a label a row, not of shape {np.shape(y)}")
+        raise StratascopeError(
+            f"labels must be one list, a label a row, not of shape {np.shape(y)}"
+        )
     for row, item in enumerate(items):
         # NaN is the one value that differs from itself.
         if item is None or item != item:

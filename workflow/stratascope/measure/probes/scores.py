@@ -157,7 +157,7 @@ _LOSS: dict[str, Any] = {"higher_is_better": False, "of_probabilities": True}
 
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure(accuracy, "logistic", 0.0, 1.0, share=True),
-    # On shuffled labels a probe may give up and predict one class only, or not: the mean over classes
+    # On shuffled labels a probe may give up and predict one class only, or not; the mean over classes
     # jumps between the two, which says nothing about how rows depend on one another.
     "macro_f1": Measure(macro_f1, "logistic", 0.0, 1.0, widened_as="accuracy"),
     "auroc": Measure(auroc, "logistic", 0.0, 1.0),

@@ -15,6 +15,8 @@ CONTENTS = {
     "role_averages": "User minus assistant messages, a row a run or checkpoint, reference and source.",
     "discrimination": "How far a layer tells references apart, with interval and null.",
     "checkpoints": "Means over runs and drift, a row a checkpoint, source and layer.",
+    "questions": "What a checkpoint answered, with its grade and log-probabilities, a row a question.",
+    "question_accuracy": "How many were right, with interval and baselines, a row a checkpoint and group.",
     "probes": "A row a dataset, checkpoint, label, site, layer and measure: probe, interval, baselines.",
     "probe_predictions": "What the best layer's probe says of each text that it was not fitted to.",
     "probe_transfer": "Probes of one checkpoint applied to another's features at the same layer.",
@@ -30,8 +32,8 @@ def build(data: ReportData) -> Content:
             "files": [
                 (name, CONTENTS.get(name, ""), table.columns) for name, table in TABLES.items()
             ],
-            "top": max(1, data.checkpoints[0].hidden_size // 100),
-            "mixed_sizes": len({checkpoint.hidden_size for checkpoint in data.checkpoints}) > 1,
+            "top": max([1, *(item.hidden_size // 100 for item in data.checkpoints[:1])]),
+            "mixed_sizes": len({checkpoint.hidden_size for checkpoint in data.checkpoints}) != 1,
         },
         parts=(
             ("methods-terms", "Definitions"),

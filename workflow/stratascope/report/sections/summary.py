@@ -8,7 +8,7 @@ from stratascope.report.decoded import decoded
 from stratascope.report.figure import Content
 from stratascope.report.findings import findings
 from stratascope.report.inputs import ReportData
-from stratascope.report.known import known
+from stratascope.report.known import asked, known
 from stratascope.report.moving import drift_findings
 from stratascope.report.sections.within import overview
 from stratascope.report.strata import HEIGHT, WIDTH, strata
@@ -29,7 +29,7 @@ def build(data: ReportData) -> Content:
             "strata_size": (WIDTH, HEIGHT),
             "rows": _rows(data),
         },
-        parts=(("found", "What was found"), ("runs", "Runs")),
+        parts=(("found", "What was found"), *((("runs", "Runs"),) if data.runs else ())),
     )
 
 
@@ -42,6 +42,7 @@ def facts(data: ReportData) -> list[tuple[str, int]]:
         ("message", len({item["prefix"] for run in data.runs for item in run.messages})),
         ("reference", len(data.reference_labels)),
         ("dataset", len(data.dataset_names)),
+        ("question", asked(data)),
         ("layer", len(data.layers)),
     )
     return [(name if count == 1 else f"{name}s", count) for name, count in counts if count]

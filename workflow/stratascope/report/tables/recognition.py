@@ -60,8 +60,10 @@ class Measured:
 
     def ends(self, *at: int) -> tuple[float, float]:
         """The ends of an estimate's interval; NaN with fewer than 2 conversations."""
-        resamples = self.resamples[(slice(None), *at)]
-        return cluster_ends(float(self.estimate[at]), resamples, len(self.conversations), SHARE)
+        resamples = self.resamples.reshape(len(self.resamples), -1)
+        place = np.ravel_multi_index(at, self.estimate.shape)
+        clusters = len(self.conversations)
+        return cluster_ends(float(self.estimate[at]), resamples[:, place], clusters, SHARE)
 
 
 @dataclass(frozen=True, eq=False)

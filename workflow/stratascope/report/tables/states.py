@@ -180,7 +180,8 @@ def open_study(
     """
     with ExitStack() as stack:
         checkpoints = sorted(
-            (_open(Path(path), stack, told) for path in states), key=lambda item: (item.order, item.name)
+            (_open(Path(path), stack, told) for path in states),
+            key=lambda item: (item.order, item.name),
         )
         names = [item.name for item in checkpoints]
         for name in names:
@@ -189,9 +190,7 @@ def open_study(
         yield Study(tuple(checkpoints), tuple(questions), analyses)
 
 
-def _open(
-    path: Path, stack: ExitStack, told: Told
-) -> Checkpoint:
+def _open(path: Path, stack: ExitStack, told: Told) -> Checkpoint:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         tensors = stack.enter_context(
@@ -209,9 +208,7 @@ def _open(
         ) from error
 
 
-def _checkpoint(
-    index: Mapping[str, Any], path: Path, tensors: Any, told: Told
-) -> Checkpoint:
+def _checkpoint(index: Mapping[str, Any], path: Path, tensors: Any, told: Told) -> Checkpoint:
     runs: list[Run] = []
     snapshots: list[Snapshot] = []
     entries = sorted(enumerate(index["runs"]), key=lambda item: item[1]["label"])

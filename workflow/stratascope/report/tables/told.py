@@ -95,13 +95,13 @@ class Messages:
         found = np.full((len(states), len(self.labels), len(KINDS)), np.nan)
         for number, rows in self._by_set.items():
             references = self.checkpoint.reference_sets[number]
-            at = np.ix_(rows, self.columns(references))
+            place, columns = np.array(rows)[:, None], self.columns(references)
             for i, kind in enumerate(KINDS):
                 x, y = (
                     self.of_kind(some, source, layer, kind)
                     for some in (states[rows], goals[references.rows])
                 )
-                found[(*at, i)] = cosine_pairs(x, y)
+                found[place, columns, i] = cosine_pairs(x, y)
         return found
 
     @cached_property

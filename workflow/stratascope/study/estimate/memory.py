@@ -162,16 +162,10 @@ def _reading(shape: Shape, texts: TextWork, dtype: str) -> int:
     if texts.new:
         # Answers are scored and generated from copies of the cache.
         return block + 3 * cache_bytes(shape, texts.batch, dtype)
-    # Rows on their way to the file, and those that are being copied out of the pass.
-    item = ITEM_BYTES[texts.store_dtype or dtype]
-    sites = set(texts.sites)
-    widest = max(
-        (n for site, n in (shape.whole | shape.widths(0)).items() if site in sites), default=0
-    )
-    copied = 0 if texts.pooled else 2 * texts.batch * widest * item
-    token, _, _ = numbers(shape, sites, chosen(texts.layers, shape.layers))
-    waiting = token * item * (texts.texts if texts.pooled else texts.tokens)
-    return block + copied + min(QUEUE_BYTES, waiting)
+    token, _, _ = numbers(shape, set(texts.sites), chosen(texts.layers, shape.layers))
+    rows = texts.texts if texts.pooled else texts.tokens
+    waiting = token * rows * ITEM_BYTES[texts.store_dtype or dtype]
+    return block + min(QUEUE_BYTES, waiting)
 
 
 def _gradients(shape: Shape, run: RunWork, dtype: str) -> int:

@@ -14,14 +14,13 @@ from stratascope.measure.metrics import BoolArray, FloatArray
 from stratascope.measure.multiple import holm
 from stratascope.measure.nearest import (
     DRAWS,
-    Rotations,
+    combinations,
     layer_average,
-    rotations,
     shares,
     some_conversations,
     turned_cosines,
 )
-from stratascope.measure.permutation import Tested, against
+from stratascope.measure.permutation import against
 from stratascope.measure.weighted import SHARE, weighted_ratio
 from stratascope.report.tables.claims.rows import Evidence, Row, interval, verdict
 from stratascope.report.tables.told import KINDS, Messages
@@ -34,14 +33,13 @@ ROLES = ("user", "assistant")
 class _Compared:
     """Messages ``rows`` of users and assistants, and the set of references, ``number``, of theirs.
 
-    ``some`` of the rows take part in ``draws``, the null; None where there are too few of them.
+    ``some`` of the rows take part in the null.
     """
 
     messages: Messages
     number: int
     rows: list[int]
     some: list[int]
-    draws: Rotations | None
 
     @property
     def columns(self) -> list[int]:
@@ -56,33 +54,31 @@ class _Compared:
 
     def turned(self, kind: int) -> FloatArray:
         """Cosines of ``some``, mean over layers, with references turned elsewhere: ``(b, n, k)``."""
-        assert self.draws is not None
-        source = self.messages.checkpoint.sources[self.messages.main_place]
-        references = self.messages.checkpoint.reference_sets[self.number]
-        return layer_average(
-            turned_cosines(
-                self.messages.of_kind(
-                    self.messages.states(source, layer)[self.some], source, layer, kind
-                ),
-                self.messages.of_kind(
-                    self.messages.goals(source, layer)[references.rows], source, layer, kind
-                ),
-                self.draws,
-            )
-            for layer in self.messages.checkpoint.layers
-        )
+        messages, checkpoint = self.messages, self.messages.checkpoint
+        source = checkpoint.sources[messages.main_place]
+        references = checkpoint.reference_sets[self.number]
+        seed = seed_of("default", *(messages.snapshots[row].prefix for row in self.some))
+        weights = combinations(len(self.some), len(references.labels), seed)
+
+        def at(layer: int) -> FloatArray:
+            states = messages.states(source, layer)[self.some]
+            goals = messages.goals(source, layer)[references.rows]
+            x, y = (messages.of_kind(each, source, layer, kind) for each in (states, goals))
+            return turned_cosines(x, y, weights)
+
+        return layer_average(map(at, checkpoint.layers))
 
 
 def rows(evidence: Evidence) -> Iterator[Row]:
     """How often each reference is nearest, to any message and to those that tell another one.
 
-    The null turns the references elsewhere as a rigid body. Where a checkpoint's messages are compared
+    The null turns the references elsewhere as one rigid body. Where a checkpoint's messages are compared
     with several sets of references, the one with most messages counts. p-values are Holm's over
     references and checkpoints.
     """
     found = [_compared(messages) for messages in evidence.data]
     for i, kind in enumerate(KINDS):
-        turned = [item.turned(kind) if item.draws is not None else None for item in found]
+        turned = [item.turned(kind) for item in found]
         for quantity in QUANTITIES:
             made = [
                 row
@@ -101,19 +97,18 @@ def _compared(messages: Messages) -> _Compared:
     names = [messages.conversations[row] for row in rows]
     seed = seed_of("default", *sorted(set(names)))
     some = [rows[place] for place in some_conversations(names, seed)]
-    labels = messages.checkpoint.reference_sets[number].labels
-    draws = rotations([messages.conversations[row] for row in some], len(labels), seed)
-    return _Compared(messages, number, rows, some, draws)
+    return _Compared(messages, number, rows, some)
 
 
 def _rows(
-    item: _Compared, quantity: str, kind: int, cosines: FloatArray, turned: FloatArray | None
+    item: _Compared, quantity: str, kind: int, cosines: FloatArray, turned: FloatArray
 ) -> Iterator[Row]:
     """A row a reference, not yet corrected."""
     near = cosines[np.ix_(item.rows, item.columns)]
-    counted = item.counted(quantity) & ~np.isnan(near).any(axis=1)[:, None]
-    observed = shares(near[None], counted[None])
-    tested = _tested(item, quantity, observed, turned)
+    counted = item.counted(quantity) & np.isfinite(near).all(axis=1, keepdims=True)
+    rows = np.flatnonzero(np.isin(item.rows, item.some))
+    draws = [shares(near[None], counted), shares(turned, counted[rows])]
+    tested = against(np.concatenate(draws), two_sided=False)
     nearest = np.where(np.isnan(near), -np.inf, near).argmax(axis=1)
     for j, column in enumerate(item.columns):
         some = np.flatnonzero(counted[:, j])
@@ -127,24 +122,12 @@ def _rows(
             yield Row(
                 messages=item.messages, quantity=quantity, reference=label, centred=kind,
                 estimate=estimate, lower=lower, upper=upper, n=len(some), conversations=total,
-                null=float(tested.null[j]), p=float(tested.p[j]),
+                null=float(tested.null[j]), p=float(tested.p[j]) if total > 1 else np.nan,
             )  # fmt: skip
 
 
-def _tested(
-    item: _Compared, quantity: str, observed: FloatArray, turned: FloatArray | None
-) -> Tested:
-    if turned is None or item.draws is None:
-        return Tested(*(np.full(observed.shape[1], np.nan) for _ in range(3)))
-    rows = [item.rows.index(row) for row in item.some]
-    counted = item.counted(quantity)[rows] & item.draws.held[..., None]
-    draws = shares(turned, counted)
-    return against(np.concatenate([observed, draws]), two_sided=False)
-
-
 def _corrected(made: list[Row]) -> Iterator[Row]:
-    adjusted = holm([row.p for row in made]) if made else []
-    for row, corrected in zip(made, adjusted, strict=True):
+    for row, corrected in zip(made, holm([row.p for row in made]), strict=True):
         yield replace(
             row,
             p_corrected=float(corrected),

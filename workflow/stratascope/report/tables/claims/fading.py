@@ -13,10 +13,14 @@ from stratascope.measure.metrics import FloatArray, IntArray
 from stratascope.measure.permutation import against
 from stratascope.measure.slopes import slopes, within
 from stratascope.measure.weighted import weighted_ratio
-from stratascope.report.tables.claims.rows import Evidence, Row, interval, verdict
+from stratascope.report.tables.claims.rows import (
+    Evidence,
+    Row,
+    beyond_others,
+    interval,
+    verdict,
+)
 from stratascope.report.tables.told import KINDS, Messages, Relabelled
-
-QUANTITIES = ("slope_since_told", "slope_of_told")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +43,25 @@ def rows(evidence: Evidence) -> Iterator[Row]:
     """Slopes of the similarity to what was told, in cosine a message.
 
     ``slope_since_told`` is over the messages since a label was last told, each telling with a level
-    of its own; ``slope_of_told`` over the place in the conversation of the messages that tell. The
-    null relabels conversations: it has the slope that a conversation's length alone gives. p-values
-    are corrected over checkpoints.
+    of its own; ``slope_of_told`` over the place in the conversation of the messages that tell; each
+    also ``beyond_others``, of the similarity minus its mean to the other references. The null
+    relabels conversations: it has the slope that a conversation's length alone gives. p-values are
+    corrected over checkpoints.
     """
     if evidence.labellings is None:
         return
     for i, kind in enumerate(KINDS):
         averages = [average[..., i] for average in evidence.averages]
-        for quantity, collect in zip(QUANTITIES, (_since_told, _of_told), strict=True):
+        for name, collect in (("slope_since_told", _since_told), ("slope_of_told", _of_told)):
             found = [
                 (points, cosines)
                 for messages, cosines in zip(evidence.data, averages, strict=True)
                 if (points := collect(messages, cosines)) is not None
             ]
             if found:
-                yield from _family(quantity, kind, found, evidence.labellings)
+                beyond = [(points, beyond_others(cosines)) for points, cosines in found]
+                yield from _family(name, kind, found, evidence.labellings)
+                yield from _family(f"{name}_beyond_others", kind, beyond, evidence.labellings)
 
 
 def _since_told(messages: Messages, cosines: FloatArray) -> _Points | None:
@@ -129,5 +136,5 @@ def _family(
             lower=lower, upper=upper, n=len(points.rows), conversations=total, null=null,
             p=float(tested.p[j]), p_corrected=corrected,
             # It fades if it falls, and falls more than the similarity to what was not told.
-            verdict=verdict(corrected, labellings.least, -estimate, -null),
+            verdict=verdict(corrected, labellings.least, -estimate, -null, (-upper, -lower)),
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from stratascope.report.tables.claims.rows import (
     Evidence,
     Flips,
     Row,
+    beyond_others,
     interval,
     least_flip,
     verdict,
@@ -49,7 +50,8 @@ class _Differences:
     @cached_property
     def sums(self) -> FloatArray:
         """The sum of each conversation's differences ``(conversations,)``."""
-        return np.bincount(numbered(self.conversations), self.values, len(self.clusters))
+        codes = numbered(self.conversations)
+        return np.bincount(codes, self.values, len(self.clusters)).astype(np.float64)
 
 
 def rows(evidence: Evidence) -> Iterator[Row]:
@@ -85,20 +87,11 @@ def _differences(messages: Messages, cosines: FloatArray) -> dict[str, list[_Dif
         return _Differences(messages, reference, values[there], every[there], told[there], some)
 
     own, beyond = (
-        np.where(told >= 0, values[0], np.nan)
-        for values in (every[None, np.arange(len(every)), told], _beyond(every, told[None]))
+        np.where(told >= 0, values[np.arange(len(values)), told], np.nan)
+        for values in (every, beyond_others(every))
     )
     single = [kept(every[:, j], label) for j, label in enumerate(messages.labels)]
     return dict(zip(QUANTITIES, (single, [kept(own)], [kept(beyond)]), strict=True))
-
-
-def _beyond(every: FloatArray, codes: IntArray) -> FloatArray:
-    """Differences ``(n, k)`` at labels ``(b, n)`` minus their mean at the other references."""
-    known = ~np.isnan(every)
-    own = every[np.arange(len(every)), codes]
-    count = known.sum(axis=1) - 1
-    others = (np.where(known, every, 0.0).sum(axis=1) - own) / np.maximum(count, 1)
-    return np.asarray(np.where(count > 0, own - others, np.nan))
 
 
 def _pairs(messages: Messages) -> tuple[IntArray, IntArray]:
@@ -121,17 +114,17 @@ def _flipped(quantity: str, kind: int, family: Sequence[_Differences]) -> Iterat
     signs = [flips.among(item.clusters) for item in family]
     draws = [flipped(item.sums[:, None], some) for item, some in zip(family, signs, strict=True)]
     tested = against(np.concatenate(draws, axis=1), two_sided=True)
+    # The mean over all patterns of signs, but for rounding.
+    tested = replace(tested, null=np.zeros(len(family)))
     least = [least_flip(some, two_sided=True) for some in signs]
     yield from _rows(quantity, kind, family, tested, least)
 
 
-def _relabelled(
-    kind: int, family: Sequence[_Differences], labellings: Relabelled
-) -> Iterator[Row]:
-    draws = [
-        _beyond(item.every, labellings.codes(item.conversations, item.told)).mean(axis=1)
-        for item in family
-    ]
+def _relabelled(kind: int, family: Sequence[_Differences], labellings: Relabelled) -> Iterator[Row]:
+    draws = []
+    for item in family:
+        codes = labellings.codes(item.conversations, item.told)
+        draws.append(beyond_others(item.every)[np.arange(len(item.every)), codes].mean(axis=1))
     tested = against(np.stack(draws, axis=1), two_sided=True)
     yield from _rows(QUANTITIES[2], kind, family, tested, [labellings.least] * len(family))
 
@@ -149,5 +142,5 @@ def _rows(
             messages=item.messages, quantity=quantity, reference=item.reference, centred=kind,
             estimate=estimate, lower=lower, upper=upper, n=len(item.values), conversations=total,
             null=null, p=float(tested.p[j]), p_corrected=corrected,
-            verdict=verdict(corrected, least[j], estimate, null),
+            verdict=verdict(corrected, least[j], estimate, null, (lower, upper)),
         )  # fmt: skip

@@ -127,14 +127,31 @@ def interval(
     return estimate, *cluster_ends(estimate, draws, clusters, bounds)
 
 
-def verdict(p_corrected: float, least: float, estimate: float, null: float) -> str:
-    """What a test says of a claim that ``estimate`` is above 0, and above the ``null``'s mean.
+def beyond_others(values: FloatArray) -> FloatArray:
+    """Values ``(n, k)`` at each reference minus their mean at the others; NaN without another."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=1, keepdims=True) - 1
+    others = np.where(known, values, 0.0).sum(axis=1, keepdims=True) - values
+    return np.asarray(np.where(count > 0, values - others / np.maximum(count, 1), np.nan))
 
-    ``too few``: no data of this size could have given a p-value of `ALPHA`, or there are none.
-    ``opposite``: as clearly below both. ``not found``: anything else.
+
+def verdict(
+    p_corrected: float,
+    least: float,
+    estimate: float,
+    null: float,
+    ends: tuple[float, float] = (np.nan, np.nan),
+) -> str:
+    """What a test says of a claim that ``estimate`` is above 0 and above the ``null``'s mean.
+
+    ``found``: so it is, p is at most `ALPHA`, and the interval, if its ``ends`` are given, does not
+    hold 0; ``opposite``: as clearly below both; ``too few``: no data of this size could have
+    given such a p-value, or there are none; ``not found``: anything else.
     """
     if np.isnan(p_corrected) or least > ALPHA:
         return "too few"
-    if p_corrected <= ALPHA and estimate > max(0.0, null):
+    if p_corrected > ALPHA or ends[0] <= 0 <= ends[1]:
+        return "not found"
+    if estimate > max(0.0, null):
         return "found"
-    return "opposite" if p_corrected <= ALPHA and estimate < min(0.0, null) else "not found"
+    return "opposite" if estimate < min(0.0, null) else "not found"

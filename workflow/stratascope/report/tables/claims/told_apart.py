@@ -17,17 +17,20 @@ def rows(evidence: Evidence) -> Iterator[Row]:
     for c, auroc in enumerate(found["auroc"].measured if found else ()):
         for i, kind in enumerate(KINDS):
             layer = best(auroc, i)
-            for name, item in found.items() if layer is not None else ():
+            if layer is None or evidence.labellings is None:
+                continue
+            for name, item in found.items():
                 at = (auroc.messages.main_place, layer, i)
                 measured, tested = item.measured[c], item.tested[c]
-                assert evidence.labellings is not None
+                lower, upper = measured.ends(*at)
                 yield Row(
                     messages=measured.messages,
                     quantity=name,
                     centred=kind,
                     layer=measured.messages.checkpoint.layers[layer],
                     estimate=float(measured.estimate[at]),
-                    **dict(zip(("lower", "upper"), measured.ends(*at), strict=True)),
+                    lower=lower,
+                    upper=upper,
                     n=int(measured.n[at]),
                     conversations=len(measured.conversations),
                     null=float(tested.null[at]),
