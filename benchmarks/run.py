@@ -27,6 +27,7 @@ import extraction
 import noop
 import one_more_scenario
 import packed_snapshots
+import probes
 from bench import Bench
 from race import Row, SkippedError
 from sizes import FULL, QUICK, Sizes
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "accelerator": accelerator.measure,
     "one_more_scenario": one_more_scenario.measure,
     "all_pairs": all_pairs.measure,
+    "probes": probes.measure,
     "noop": noop.measure,
     "dvc_many_runs": dvc_many_runs.measure,
 }

@@ -35,6 +35,11 @@ class Sizes:
     run_layers: int
     run_hidden: int
     looped_pairs: int
+    # probes of many layers, of which a few are timed
+    probe_rows: int
+    probe_width: int
+    probe_layers: int
+    probe_timed: int
 
 
 # A Llama of the size of a 70M model, and the scenario of Activation Lab's example: 20 turns and
@@ -62,6 +67,10 @@ FULL = Sizes(
     run_layers=32,
     run_hidden=1024,
     looped_pairs=50,
+    probe_rows=2000,
+    probe_width=2048,
+    probe_layers=32,
+    probe_timed=2,
 )
 
 # For the tests: every line of code, in seconds.
@@ -88,4 +97,8 @@ QUICK = Sizes(
     run_layers=2,
     run_hidden=256,
     looped_pairs=5,
+    probe_rows=60,
+    probe_width=20,
+    probe_layers=2,
+    probe_timed=2,
 )

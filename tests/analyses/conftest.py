@@ -77,7 +77,9 @@ def paired(width: int = 200) -> tuple[Matrices, list[str]]:
 
 def feature_set(checkpoint: str, **dataset: Any) -> FeatureSet:
     settings = {"data": "x.jsonl", "labels": ("mood", "warmth", "coin"), "groups": ("pair",)}
-    model = Checkpoint(checkpoint, Model(id=checkpoint), checkpoint, None, f"{checkpoint}'s weights")
+    model = Checkpoint(
+        checkpoint, Model(id=checkpoint), checkpoint, None, f"{checkpoint}'s weights"
+    )
     return FeatureSet("talks", StudyDataset(**settings | dataset), "content", model, 1)
 
 

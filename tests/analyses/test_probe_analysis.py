@@ -85,7 +85,9 @@ def test_predictions_agree_with_the_accuracy(index: Path, truth: dict[str, list[
     numbers = [row for row in table if (row["label"], row["layer"]) == ("warmth", 1)]
     said, true = (np.array([float(row[key]) for row in numbers]) for key in ("predicted", "truth"))
     r2 = 1 - np.square(said - true).sum() / np.square(true - true.mean()).sum()
-    assert r2 == pytest.approx(one(index, label="warmth", layer=1, measure="r2")["estimate"], abs=0.01)
+    assert r2 == pytest.approx(
+        one(index, label="warmth", layer=1, measure="r2")["estimate"], abs=0.01
+    )
     assert {row["probability"] for row in numbers} == {None}
 
 
@@ -96,7 +98,9 @@ def test_saved_weights_say_the_same(
     probes, about = load_probes(index.with_suffix(".safetensors"))
     assert about["labels"]["mood"] == {"kind": "logistic", "classes": ["calm", "glad"]}
     assert set(probes) == {f"{label}/layer_{i:02d}/hidden_out" for label in LABELS for i in (0, 1)}
-    matrix = Features.open(place / probe_job("middle").features.folder).matrix("layer_01/hidden_out")
+    matrix = Features.open(place / probe_job("middle").features.folder).matrix(
+        "layer_01/hidden_out"
+    )
     fit = probes["mood/layer_01/hidden_out"]
     logits = matrix @ fit["weights"] + fit["bias"]
     glad = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1) == 1
@@ -106,9 +110,7 @@ def test_saved_weights_say_the_same(
     assert np.corrcoef(said, truth["warmth"])[0, 1] > 0.98
 
 
-def test_the_same_bytes_twice(
-    index: Path, place: Path, probe_job: Job, tmp_path: Path
-) -> None:
+def test_the_same_bytes_twice(index: Path, place: Path, probe_job: Job, tmp_path: Path) -> None:
     """Index, predictions and weights are equal byte by byte, and the index holds the others' hashes."""
     again = fitted(probe_job("middle", LABELS), place, tmp_path)
     for end in (".json", ".parquet", ".safetensors"):
@@ -138,7 +140,12 @@ def test_a_label_that_cannot_be_probed_is_named(made: Any, probe_job: Job, tmp_p
 
 @pytest.mark.parametrize(
     ("groups", "equal_texts", "leaks"),
-    [(("pair",), False, False), (("own", "pair"), False, False), ((), True, False), ((), False, True)],
+    [
+        (("pair",), False, False),
+        (("own", "pair"), False, False),
+        ((), True, False),
+        ((), False, True),
+    ],
 )
 def test_groups_never_stand_on_both_sides(
     made: Any,

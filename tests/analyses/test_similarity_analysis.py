@@ -45,7 +45,10 @@ def test_wanted_pairs_of_four_checkpoints() -> None:
     }
     within = {(c, i, c, j) for c in range(4) for i, j in ((0, 1), (0, 2), (1, 2))}
     whole = {
-        (a, i, b, j) for a, b in ((0, 1), (1, 2), (2, 3), (0, 3)) for i in range(3) for j in range(3)
+        (a, i, b, j)
+        for a, b in ((0, 1), (1, 2), (2, 3), (0, 3))
+        for i in range(3)
+        for j in range(3)
     }
     drift = {(a, i, b, i) for a, b in ((0, 2), (1, 3)) for i in range(3)}
     assert found == within | whole | drift

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -58,6 +60,7 @@ TRANSFORMS = {
     "translation": moved,
     "invertible_linear": mapped,
 }
+PAGE = Path(__file__).parents[2] / "docs" / "similarity.md"
 transforms = pytest.mark.parametrize("kind", TRANSFORMS)
 
 
@@ -225,3 +228,29 @@ def test_repeated_calls_give_the_same_bytes(name: str) -> None:
     function = SIMILARITIES[name].function
     x, y = features(10, 50, 30, 70)
     assert function(x, y).hex() == function(x.copy(), y.copy()).hex()
+
+
+def test_the_page_says_what_the_table_declares() -> None:
+    """The documentation's table has every measure's range, value on itself, invariances and texts."""
+    text = PAGE.read_text(encoding="utf-8").split("## Measures")[1].split("\n## ")[0]
+    words = {
+        "orthogonal": "rotation",
+        "isotropic_scaling": "scale",
+        "feature_permutation": "order",
+        "translation": "offset",
+    }
+    shown = {}
+    for line in re.findall(r"^\| `.*$", text, re.MULTILINE):
+        name, span, same, unchanged, texts, _ = (cell.strip() for cell in line.split("|")[1:-1])
+        kept = set(unchanged.split(";")[0].split(", "))
+        shown[name.strip("`")] = span, float(same), kept, int(texts)
+    ends = {-1.0: "−1", 0.0: "0", 1.0: "1", 2.0: "2", np.pi / 2: "π/2"}
+    assert shown == {
+        name: (
+            f"{ends[measure.low]} to {ends[measure.high]}",
+            measure.same,
+            {words[kind] for kind in measure.invariances},
+            measure.minimum,
+        )
+        for name, measure in SIMILARITIES.items()
+    }

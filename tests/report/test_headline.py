@@ -43,6 +43,13 @@ def written() -> Written:
             "discrimination": rows("discrimination", *layers),
             "role_averages": rows("role_averages", role, {**role, "scope": "run"}),
             "question_accuracy": rows("question_accuracy"),
+            "claims": rows(
+                "claims",
+                {"checkpoint": "base", "quantity": "auroc", "centred": 1, "reference": "",
+                 "layer": 3, "estimate": 0.75, "p_corrected": 0.001},
+                {"checkpoint": "base", "quantity": "auroc", "centred": 0, "reference": ""},
+                {"checkpoint": "base", "quantity": "gap", "centred": 1, "reference": "joy"},
+            ),
             "probes": rows("probes"),
             "drift": rows("drift"),
         },
@@ -58,6 +65,8 @@ def test_headline_numbers(written: Written) -> None:
     assert base["best_discriminating_layer"]["layer"] == 5
     assert base["best_discriminating_layer"]["value"] == 0.4
     assert base["user_minus_assistant"]["joy"]["difference"] == 0.25
+    assert list(base["claims"]) == ["auroc"]
+    assert (base["claims"]["auroc"]["layer"], base["claims"]["auroc"]["estimate"]) == (3, 0.75)
     assert headline(written)["counts"] == {"runs": 2, "pairs": 1}
 
 

@@ -87,7 +87,7 @@ def test_the_trained_model_knows_what_the_first_does_not(
     rows = {(row["checkpoint"], row["id"]): row for row in table(folder, "questions")}
     assert len(rows) == 4
     assert rows["last", "1"]["generated"] == "Of course, your name is Nora."
-    assert [rows["last", i]["correct"] for i in "12"] == ["1", "1"] or rows["last", "1"]["correct"]
+    assert rows["last", "1"]["correct"] == "1"
     assert rows["first", "1"]["correct"] == "0"
     for row in table(folder, "question_accuracy"):
         mine = [r for (name, _), r in rows.items() if name == row["checkpoint"]]
@@ -204,3 +204,20 @@ def test_a_study_of_questions_alone(
     assert NOTHING in said(snakemake(unstarted, "-n"))
     verified = stratascope(unstarted, "verify")
     assert verified.returncode == 0, said(verified)
+
+
+def test_a_probe_asks_whether_it_knew(
+    root: Path, demo: list[Path], stratascope: Command, tmp_path: Path
+) -> None:
+    """The embedded questions, answered: `stratascope probe` reads right and wrong off the state before."""
+    model = ["--model", str(demo[-2]), "--dtype", "float32", "--threads", "1", "--format", "json"]
+    done = stratascope(tmp_path, "run", root / "scenarios" / "does_it_know.yaml", *model)
+    assert done.returncode == 0, said(done)
+    (row,) = json.loads(done.stdout)["rows"]
+    probed = stratascope(
+        tmp_path, "probe", tmp_path / row["folder"], "--label", "correct", "--format", "json"
+    )
+    assert probed.returncode == 0, said(probed)
+    rows = json.loads(probed.stdout)["rows"]
+    assert {r["n"] for r in rows} == {32}
+    assert {"accuracy", "auroc"} <= {r["measure"] for r in rows}

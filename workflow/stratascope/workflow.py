@@ -20,7 +20,9 @@ from stratascope.study.jobs import CaptureJob, StatesJob
 from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
-J = TypeVar("J", CaptureJob, FeatureJob, ProbeJob, ReadingJob, TransferJob, SimilarityJob, StatesJob)
+J = TypeVar(
+    "J", CaptureJob, FeatureJob, ProbeJob, ReadingJob, TransferJob, SimilarityJob, StatesJob
+)
 
 
 def use_this_package() -> None:
@@ -205,7 +207,7 @@ def report_target(plan: Plan, root: Path, target: Path) -> None:
             runs=root / LAYOUT.runs,
             metrics=root / LAYOUT.metrics,
             features=[root / LAYOUT.features / item.folder for item in plan.feature_sets],
-            probes=[root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings],
+            readings=[root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings],
             out=root / LAYOUT.report,
         )
     readings = [root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings]

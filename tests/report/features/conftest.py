@@ -57,7 +57,7 @@ class Planted:
     results: Any
     root: Path
     features: list[Path] = field(default_factory=list)
-    probes: list[Path] = field(default_factory=list)
+    readings: list[Path] = field(default_factory=list)
 
     def build(self, out: Path | None = None) -> Path:
         out = out or self.root / "report.html"
@@ -69,7 +69,7 @@ class Planted:
             self.results.root / "metrics.json",
             out,
             features=self.features,
-            probes=self.probes,
+            readings=self.readings,
         )
         return out
 
@@ -184,7 +184,7 @@ def write_features(root: Path, checkpoint: str) -> Path:
     folder = root / "features" / f"feelings@{checkpoint}-0123456789ab"
     folder.mkdir(parents=True)
     lines = list(range(1, N + 1))
-    words = [HOSTILE if line == 1 else f"Text number {line}.\nI feel it." for line in lines]
+    words = [f"{HOSTILE if line == 1 else f'Text number {line}.'}\nI feel it." for line in lines]
     index: dict[str, list[Any]] = {
         "text": words, "line": lines, "shard": [0] * N, "row": lines, "rows": [1] * N,
         "tokens": [9] * N,
@@ -198,6 +198,7 @@ def write_features(root: Path, checkpoint: str) -> Path:
         "label": f"feelings@{checkpoint}",
         "dataset": {
             "data": "feelings.jsonl",
+            "messages": "messages",
             "labels": ["emotion", "warmth"],
             "groups": ["event"],
         },
@@ -210,8 +211,8 @@ def write_features(root: Path, checkpoint: str) -> Path:
     return folder
 
 
-def write_tokens(root: Path, checkpoint: str, place: int) -> Path:
-    """The index of a probes job, with two conversations scored token by token."""
+def write_readings(root: Path, checkpoint: str, place: int) -> Path:
+    """The index of a readings job, with two conversations scored token by token."""
     rng = np.random.default_rng(place)
     tokens = [
         "<|user|>",
@@ -253,7 +254,7 @@ def write_tokens(root: Path, checkpoint: str, place: int) -> Path:
             "warmth": described([], one),
         },
     }
-    path = root / "probes" / f"feelings@{checkpoint}-0123456789ab.json"
+    path = root / "readings" / f"feelings@{checkpoint}-0123456789ab.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(index), encoding="utf-8")
     return path
@@ -272,7 +273,7 @@ def planted(results: Any, tmp_path_factory: pytest.TempPathFactory) -> Planted:
     made = Planted(results, root)
     for place, checkpoint in enumerate(names):
         made.features.append(write_features(root, checkpoint))
-        made.probes.append(write_tokens(root, checkpoint, place))
+        made.readings.append(write_readings(root, checkpoint, place))
     return made
 
 

@@ -10,13 +10,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from stratascope.measure.probes.scores import MEASURES
 from stratascope.report.inputs import read_inputs, read_table
 from stratascope.report.probing import LOSSES, best_rows, main_rows, since
-from stratascope.report.scored import scored
+from stratascope.report.readings import Conversation, Reading, readings_of
 from stratascope.report.sections.axes import training_steps
 from stratascope.report.sections.probe_tokens import left_out, token_views
 from stratascope.report.sections.probe_words import label_findings
@@ -48,7 +49,7 @@ def data(planted: Any) -> Any:
         root / "runs",
         root / "metrics.json",
         planted.features,
-        planted.probes,
+        planted.readings,
     )
 
 
@@ -100,13 +101,13 @@ def test_one_checkpoint_one_layer_and_no_interval(probes: pd.DataFrame) -> None:
 
 
 def test_since_when_is_the_first_checkpoint_above_every_baseline(probes: pd.DataFrame) -> None:
-    """Emotion since step-500 at layers 2 and up; tense never, as the words alone do better."""
+    """Emotion since step-500 at layers 2 and up; tense above chance only, as the words do better."""
     table = {row["label"]: row for row in timelines(probes)[0]["rows"]}
     emotion = table["emotion"]["since"]
     assert [layer for layer, found in emotion.items() if found] == [2, 3, 4, 5]
-    assert emotion[2]["checkpoint"] == "step-500"
-    assert emotion[2]["always"]
-    assert not any(table["tense"]["since"].values())
+    assert emotion[2] == {"checkpoint": "step-500", "always": True, "early": pytest.approx(2 / 3)}
+    assert table["tense"]["since"][2] == {"checkpoint": "step-500", "always": True, "early": None}
+    assert not any(table["coin"]["since"].values())
     assert table["tense"]["bar"] == pytest.approx(0.85)
 
 
@@ -159,10 +160,23 @@ def test_one_of_two_classes_says_both() -> None:
         "tokens": {"mood": {"site": "hidden_out", "layer": 2, "classes": ["bad", "good"],
                             "conversations": [talk]}},
     }  # fmt: skip
-    (found,) = scored(index)
+    (found,) = readings_of(index)
     assert found.conversations[0].values.tolist() == [[0.75], [0.25]]
     assert found.conversations[0].name == "a@b"
-    assert list(scored({"dataset": "d", "checkpoint": "c"})) == []
+    assert list(readings_of({"dataset": "d", "checkpoint": "c", "tokens": {}})) == []
+
+
+def test_tokens_where_a_probe_was_fitted_are_known(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a conversation so far ends as all texts of the dataset do, the probe is on known ground."""
+    assert data.features[0].ending == "\nI feel it."
+    tokens = ["Hi", ".\nI", " feel it", ".", " I feel it."]
+    talk = Conversation("a", tokens, 5, [], np.zeros((1, 5)))
+    reading = Reading("feelings", "step-0", "warmth", "hidden_out", 5, (), (talk,))
+    only = type(data)(**{**vars(data), "readings": (reading,)})
+    (found,) = token_views(only)["labels"]
+    assert found["found"]["step-0"]["talks"][0]["fitted"] == [3]
 
 
 def test_conversations_that_do_not_fit_are_counted(
@@ -195,9 +209,7 @@ def test_the_summary_says_what_is_decodable(data: Any) -> None:
     )
     assert "tense no better than from the words alone; coin not at all" in decoded.words
     drift = found["Drift of feelings"]
-    assert "changed most at layer 5 (Linear CKA, debiased 0.40) and least at layer 0 (0.90)" in (
-        drift.words
-    )
+    assert "changed most at layer 5 (0.40) and least at layer 0 (0.90)" in drift.words
     assert drift.clear
 
 

@@ -35,7 +35,7 @@ def test_a_pair_of_layers_stands_on_both_sides_of_the_diagonal(data: Any) -> Non
     content = build(data)
     assert content is not None
     first = content.arrays["similarity"][0]["pairs"][0]
-    assert (first["a"], first["b"], first["n"]) == ("step-0", "step-0", 80)
+    assert (first["a"], first["b"], first["n"]) == ("step-1000", "step-1000", 80)
     value = first["values"]["linear_cka_debiased"]["hidden_out"]["value"]
     assert np.array_equal(value, value.T, equal_nan=True)
     assert value[1, 4] == pytest.approx(0.7)
@@ -81,10 +81,20 @@ def test_a_distance_that_grows_has_moved_most(data: Any) -> None:
     table = data.table("drift")
     only = type(data)(**{**vars(data), "tables": {"drift": table[table["measure"] == "angular"]}})
     (found,) = drift_findings(only)
-    assert (
-        "changed most at layer 5 (Angular distance 0.60) and least at layer 0 (0.10)" in found.words
-    )
-    assert "0 is no change" in found.sure
+    assert "changed most at layer 5 (0.60) and least at layer 0 (0.10)" in found.words
+    assert found.sure.startswith("Angular distance, n = 80 texts; 0 is no change.")
+    assert found.clear
+
+
+def test_layers_that_moved_alike_are_not_ranked(data: Any) -> None:
+    """Where intervals overlap no layer is said to have moved most; without a change nothing is clear."""
+    table = data.table("drift").assign(lower=0.2, upper=0.95)
+    only = type(data)(**{**vars(data), "tables": {"drift": table}})
+    (found,) = drift_findings(only)
+    assert "no layer clearly more than all others" in found.words
+    assert found.clear
+    only = type(data)(**{**vars(data), "tables": {"drift": table.assign(upper=1.0)}})
+    assert not drift_findings(only)[0].clear
 
 
 def test_many_numbers_leave_out_their_intervals(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:

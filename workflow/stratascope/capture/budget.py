@@ -7,8 +7,9 @@ nothing written yet. The arithmetic is ``study.estimate``.
 from __future__ import annotations
 
 import math
+import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,18 +131,26 @@ def measure(
 ) -> Texts:
     """How many texts there are, and how long: exact for up to ``SAMPLE`` of them.
 
-    Of more, ``SAMPLE`` are read, evenly spread; the totals are the mean and two standard errors times
+    Of more, one in each of ``SAMPLE`` equal parts is read; the totals are the mean and two standard errors times
     their number, the longest is the longest of those read. Bad rows count as the others do. Without a
     tokenizer, tokens are guessed from bytes.
     """
     total = source.count()
-    numbers = [i * total // min(total, SAMPLE) for i in range(min(total, SAMPLE))]
-    rows = [row for number in numbers for row in source.read(number, number + 1)]
+    rows = [row for number in _spread(total) for row in source.read(number, number + 1)]
     sizes = [_size(row, tokenizer, generation_prompt) for row in rows if isinstance(row, Row)]
     if not sizes:
         return Texts(total, 0, 0, 0)
     tokens, size = ([pair[i] for pair in sizes] for i in (0, 1))
     return Texts(total, _sum(tokens, total), max(tokens), _sum(size, total))
+
+
+def _spread(total: int) -> Iterator[int]:
+    """All numbers below ``total``, or a random one out of each of ``SAMPLE`` equal parts."""
+    draw = random.Random(0).random  # noqa: S311 (a sample, not a secret)
+    parts = min(total, SAMPLE)
+    for i in range(parts):
+        start, stop = i * total // parts, (i + 1) * total // parts
+        yield start + int(draw() * (stop - start))
 
 
 def _size(

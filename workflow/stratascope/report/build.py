@@ -30,17 +30,18 @@ def build_report(
     metrics: Path,
     out: Path,
     features: Sequence[Path] = (),
-    probes: Sequence[Path] = (),
+    readings: Sequence[Path] = (),
 ) -> None:
     """Write the report of a study: one HTML file that needs nothing else.
 
     ``study`` has ``title`` and ``description``; ``tables`` is the folder of CSVs; ``states`` are the
     manifests (or the tensor files beside them) of each checkpoint's state vectors; ``runs`` is the
-    folder of runs; ``metrics`` is metrics.json; ``features`` are the folders of extracted features and
-    ``probes`` the indices of their probes, in the study's order. The same inputs give the same
-    bytes. Raises StratascopeError naming the file that is missing or unreadable.
+    folder of runs; ``metrics`` is metrics.json; ``features`` are the folders of extracted features
+    and ``readings`` the indices of what their probes say of single tokens, in the study's order.
+    The same inputs give the same bytes. Raises StratascopeError naming the file that is missing or
+    unreadable.
     """
-    html = render_report(read_inputs(study, tables, states, runs, metrics, features, probes))
+    html = render_report(read_inputs(study, tables, states, runs, metrics, features, readings))
     with new_file(out) as partial:
         partial.write_text(html, encoding="utf-8", errors="replace", newline="\n")
 

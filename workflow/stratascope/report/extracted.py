@@ -11,6 +11,9 @@ import pandas as pd
 
 from stratascope.store.features import INDEX, Features
 
+# So many texts are looked at for what all of them end with.
+ENDING_OF = 200
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -41,6 +44,16 @@ class Extracted:
     def groups(self) -> list[str]:
         """The fields that say which texts belong together."""
         return list(self.info["dataset"]["groups"])
+
+    @property
+    def ending(self) -> str:
+        """What a chat template puts at the end of every text, where the last token is read."""
+        if self.info["position"] != "last" or not self.info["dataset"]["messages"]:
+            return ""
+        texts = self.texts(self.columns(["line"])["line"].head(ENDING_OF))
+        shortest = min(texts.values(), key=len, default="")
+        endings = (shortest[start:] for start in range(len(shortest) + 1))
+        return next(end for end in endings if all(text.endswith(end) for text in texts.values()))
 
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of the index, a row a text; the others are not read."""

@@ -18,6 +18,7 @@ from stratascope.study.questions import ALL_GROUPS
 SOURCE = "hidden_out"
 _PROBE = ("layer", "lower", "upper", "n", "groups", "majority", "bag_of_tokens", "shuffled_upper")
 _DRIFT = ("layer", "lower", "upper", "n")
+_CLAIM = ("layer", "estimate", "lower", "upper", "null", "p_corrected", "n", "conversations")
 _MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
 
 
@@ -37,6 +38,7 @@ def headline(written: Written) -> dict[str, Any]:
     ``best_discriminating_layer`` the layer of ``hidden_out`` whose centred discrimination exceeds
     its null most, at the first position (where there is no null, the largest);
     ``user_minus_assistant`` the centred difference for each reference, from ``hidden_out``;
+    ``claims``, where there are any, the centred quantities that are not of single references;
     ``questions``, where there are any, the accuracy on each question scenario; ``datasets`` the best
     probe of each label, and how far the last layer has moved from the first checkpoint.
     """
@@ -55,6 +57,7 @@ def headline(written: Written) -> dict[str, Any]:
                 "user_minus_assistant": _roles(
                     _of(written, "role_averages", scope="checkpoint", name=name, source=SOURCE)
                 ),
+                **_claims(_of(written, "claims", checkpoint=name)),
                 **answered.get(name, {}),
                 **({"datasets": read[name]} if name in read else {}),
             }
@@ -102,6 +105,15 @@ def _roles(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
         }
         for _, row in rows.iterrows()
     }
+
+
+def _claims(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """``claims`` by quantity; empty where nothing is labelled."""
+    some = rows[(rows["centred"] == 1) & (rows["reference"] == "")]
+    found = {
+        str(row["quantity"]): {name: row[name] for name in _CLAIM} for _, row in some.iterrows()
+    }
+    return {"claims": found} if found else {}
 
 
 def _questions(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:

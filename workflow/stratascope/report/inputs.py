@@ -12,7 +12,7 @@ import pandas as pd
 
 from stratascope.errors import StratascopeError
 from stratascope.report.extracted import Extracted
-from stratascope.report.scored import Scored, scored
+from stratascope.report.readings import Reading, readings_of
 
 SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
 MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
@@ -101,7 +101,7 @@ class ReportData:
     tables: Mapping[str, pd.DataFrame]
     metrics: Mapping[str, Any]
     features: tuple[Extracted, ...] = ()
-    scored: tuple[Scored, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of `TABLES`, empty if the study has none."""
@@ -145,7 +145,7 @@ def read_inputs(
     runs: Path,
     metrics: Path,
     features: Sequence[Path] = (),
-    probes: Sequence[Path] = (),
+    readings: Sequence[Path] = (),
 ) -> ReportData:
     """Read all that a report shows. Raises StratascopeError naming a file that is not there."""
     manifests = sorted(
@@ -172,7 +172,7 @@ def read_inputs(
         tables=read,
         metrics=read_json(metrics) if metrics.is_file() else {},
         features=tuple(Extracted.open(folder) for folder in features),
-        scored=tuple(found for path in probes for found in scored(read_json(path))),
+        readings=tuple(found for path in readings for found in readings_of(read_json(path))),
     )
 
 

@@ -39,30 +39,34 @@ def drift_findings(data: ReportData) -> list[Finding]:
 
 def _finding(rows: pd.DataFrame) -> Finding:
     row = rows.iloc[0]
+    distance = row["measure"] in DISTANCES
     low, high = rows.loc[rows["value"].idxmin()], rows.loc[rows["value"].idxmax()]
-    most, least = (high, low) if row["measure"] in DISTANCES else (low, high)
-    name = measure_name(row["measure"])
-    words = (
-        f"From {row['against_checkpoint']} to {row['checkpoint']} the representation of the texts of "
-        f"{row['dataset']} changed most at layer {most['layer']:.0f} ({name} "
-        f"{number(most['value'], DIGITS)}) and least at layer {least['layer']:.0f} "
-        f"({number(least['value'], DIGITS)})."
-    )
+    most, least = (high, low) if distance else (low, high)
+    ways = f"From {row['against_checkpoint']} to {row['checkpoint']} the representation of the texts of"
+    name, n = measure_name(row["measure"]), plural(int(row["n"]), "text")
+    sure = f"{name}, n = {n}; {0 if distance else 1} is no change. 95 %: "
     if len(rows) == 1:
+        words = f"{ways} {row['dataset']} has changed at {_value(row)}."
+        sure += f"{_interval(row)}."
+    elif _apart(most, least):
+        words = f"{ways} {row['dataset']} has changed most at {_value(most)} and least at {_value(least)}."
+        sure += f"{_interval(most)} and {_interval(least)}."
+    else:
         words = (
-            f"From {row['against_checkpoint']} to {row['checkpoint']} layer {row['layer']:.0f} represents "
-            f"the texts of {row['dataset']} with {name} {number(row['value'], DIGITS)}."
+            f"{ways} {row['dataset']} has changed, no layer clearly more than all others: from "
+            f"{_value(most)} to {_value(least)}."
         )
-    same = "0 is no change" if row["measure"] in DISTANCES else "1 is no change"
-    ends = [_interval(item) for item in ((most, least) if len(rows) > 1 else (most,))]
-    sure = f"n = {plural(int(row['n']), 'text')}; {same}. "
-    sure += f"95 % {' and '.join(ends)}." if all(ends) else "No interval."
-    apart = _apart(most, least)
-    return Finding(f"Drift of {row['dataset']}", words, sure, apart or len(rows) == 1)
+        sure += f"{_interval(most)} and {_interval(least)}."
+    changed = least["lower"] > 0 if distance else least["upper"] < 1
+    return Finding(f"Drift of {row['dataset']}", words, sure, bool(changed))
+
+
+def _value(row: pd.Series) -> str:
+    return f"layer {row['layer']:.0f} ({number(row['value'], DIGITS)})"
 
 
 def _interval(row: pd.Series) -> str:
-    return interval(row["lower"], row["upper"], DIGITS) if pd.notna(row["lower"]) else ""
+    return interval(row["lower"], row["upper"], DIGITS) if pd.notna(row["lower"]) else "no interval"
 
 
 def _apart(one: pd.Series, two: pd.Series) -> bool:

@@ -50,14 +50,14 @@ def best_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[best.to_list()]
 
 
-def since(rows: pd.DataFrame, checkpoints: Sequence[str]) -> Since | None:
-    """When a layer's label became decodable: ``rows`` of `main_rows`, one a checkpoint of those."""
-    found = dict(zip(rows["checkpoint"], rows["decodable"], strict=True))
-    known = [bool(found[name]) for name in checkpoints if name in found]
+def since(rows: pd.DataFrame, checkpoints: Sequence[str], what: str = "decodable") -> Since | None:
+    """Since which checkpoint ``what`` holds: ``rows`` of `main_rows`, one layer's, one a checkpoint."""
+    found = dict(zip(rows["checkpoint"], rows[what], strict=True))
+    names = [name for name in checkpoints if name in found]
+    known = [bool(found[name]) for name in names]
     if not any(known):
         return None
     first = known.index(True)
-    names = [name for name in checkpoints if name in found]
     return Since(names[first], all(known[first:]))
 
 

@@ -1,10 +1,11 @@
 """Every artifact below results against the hashes that were recorded when it was made.
 
 Who records whom: a run's ``run.json`` its other files, a capture's manifest every ``run.json`` (and
-the same for reference sets and questions), a states index its tensors, the tables' stamp the
-indices, tables and metrics, the report's stamp the report. Manifests and stamps hold nothing but
-names and hashes, so a flipped bit in one of them disagrees with its own name, its layout or the files
-that it names.
+the same for reference sets and questions), an extraction's manifest its shards and the features'
+``run.json``, which records all of their files, an index of states or probes the files beside it,
+the tables' stamp the indices, tables and metrics, the report's stamp the report. Manifests and
+stamps hold nothing but names and hashes, so a flipped bit in one of them disagrees with its own
+name, its layout or the files that it names.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,12 +131,15 @@ class Maker:
                 torch.cuda.empty_cache()
 
         def close() -> None:
-            with files:
+            with files, ThreadPoolExecutor(1, "feature-hash") as beside:
+                # Hashed while the disk is at work: both take about as long.
+                checksum = beside.submit(sha256, partial)
                 file.finish(content.rows)
                 tensors = TensorReader.open(partial)
                 floor = noise.largest_difference(alone, tensors, content.starts)
-                checksum = sha256(partial)
-            self._record(content, start, checksum, {"difference": floor, "texts": len(alone)})
+            self._record(
+                content, start, checksum.result(), {"difference": floor, "texts": len(alone)}
+            )
 
         return start, close
 

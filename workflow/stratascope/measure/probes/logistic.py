@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields, replace
 from typing import cast
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax
 
 from stratascope.errors import StratascopeError
 from stratascope.measure.metrics import BoolArray, FloatArray, IntArray
@@ -235,10 +235,10 @@ class _Search:
         if logits.shape[1] == 1:
             residuals = expit(logits) - self.on.codes[:, None].astype(self.dtype)
         else:
-            residuals = softmax(logits, axis=1)
-            at = self.on.codes[:, None]
-            label = np.take_along_axis(residuals, at, axis=1) - 1.0
-            np.put_along_axis(residuals, at, label, axis=1)
+            residuals = np.exp(logits - logits.max(axis=1, keepdims=True))
+            residuals /= residuals.sum(axis=1, keepdims=True)
+            for code in range(logits.shape[1]):
+                residuals[:, code] -= self.on.codes == code
         return np.asarray(residuals * self.on.mask)
 
     def _gradient(self, residuals: FloatArray) -> FloatArray:

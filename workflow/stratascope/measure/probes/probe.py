@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from stratascope.measure.bootstrap import LEVEL, resampled, symmetric_interval
@@ -36,10 +35,8 @@ Key = TypeVar("Key", bound=Hashable)
 # Features, or what loads them when their turn comes.
 Layer = npt.ArrayLike | Callable[[], npt.ArrayLike]
 
-# With fewer shuffles than this there is no telling how much wider intervals have to be.
-FEWEST_SHUFFLES = 20
-# The bootstrap's own spread on shuffled labels is a mean over so many of them, of so many resamples.
-SPREAD_OVER, SPREAD_RESAMPLES = 40, 100
+# The bootstrap's own spread on shuffled labels is that of so many resamples.
+SPREAD_RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -223,17 +220,16 @@ def _widening(measure: Measure, plan: Design, shuffled: list[Predictions]) -> fl
 
     Rows predicted out of fold are not independent: each was in the training set of the others, so
     that two that happen to look alike are right together or wrong together. The bootstrap does not
-    see this. Where there is nothing to find it is seen directly: over shuffled labels the measure
-    varies by so much more than the bootstrap says. Both spreads are estimates, from N shuffles and
-    from G groups, whence Student's quantile instead of the normal one, with as many degrees of
-    freedom as their ratio has.
+    see this. Where there is nothing to find it is seen directly: the factor is the one with which
+    95 % of the intervals of shuffled labels reach the middle of them all. Labels that have nothing to do
+    with the features are as likely to be among these 95 % as any of their shuffles.
     """
-    shuffles, groups = len(shuffled), plan.counts.shape[1]
-    if shuffles < FEWEST_SHUFFLES or groups < 2:
+    rank = int(np.ceil(LEVEL * (len(shuffled) + 1)))
+    if not measure.widens or rank > len(shuffled) or plan.counts.shape[1] < 2:
         return 1.0
-    draws = [_draws(measure, plan, each, SPREAD_RESAMPLES) for each in shuffled[:SPREAD_OVER]]
-    said = float(np.nanvar(draws, axis=1).mean())
-    seen = float(np.var([value_of(measure, each) for each in shuffled], ddof=1))
-    quantile, freedom = (1 + LEVEL) / 2, 1 / (1 / (shuffles - 1) + 1 / (groups - 1))
-    estimated = float(stats.t.ppf(quantile, freedom)) / NormalDist().inv_cdf(quantile)
-    return estimated * (float(np.sqrt(max(1.0, seen / said))) if said > 0 else 1.0)
+    draws = [_draws(measure, plan, each, SPREAD_RESAMPLES) for each in shuffled]
+    spread = np.nanstd(draws, axis=1)
+    values = np.array([value_of(measure, each) for each in shuffled])
+    gap = np.abs(values - np.median(values))
+    reach = np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 0)
+    return max(1.0, float(np.sort(reach)[rank - 1]) / NormalDist().inv_cdf((1 + LEVEL) / 2))

@@ -57,9 +57,9 @@ class Predictions:
 class Measure:
     """A measure of predictions: what computes it, for which probes, its range and direction.
 
-    ``share`` is a share of rows; ``of_probabilities`` needs scores that are probabilities.
-    ``widened_as`` names another measure whose interval is too narrow by the same factor, where the
-    factor cannot be seen on this one.
+    ``share`` is a share of rows; ``of_probabilities`` needs scores that are probabilities, and has
+    intervals for the probes as they were fitted; other measures have wider ones, which count on
+    other training sets. ``widened_as`` names the measure whose factor that is, if not its own.
     """
 
     compute: Callable[[Predictions, FloatArray], FloatArray]
@@ -70,6 +70,11 @@ class Measure:
     of_probabilities: bool = False
     share: bool = False
     widened_as: str | None = None
+
+    @property
+    def widens(self) -> bool:
+        """Whether the bootstrap's intervals are made wider for what they do not see."""
+        return not self.of_probabilities
 
 
 @dataclass(frozen=True)

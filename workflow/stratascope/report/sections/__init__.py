@@ -9,6 +9,7 @@ from stratascope.report.figure import Content
 from stratascope.report.inputs import ReportData
 from stratascope.report.sections import (
     checkpoints,
+    claims,
     datasets,
     methods,
     pairs,
@@ -37,6 +38,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("within", "Within a run", "within.html.j2", within.build),
     Section("pairs", "Between runs", "pairs.html.j2", pairs.build),
     Section("references", "Snapshots and references", "references.html.j2", references.build),
+    Section("claims", "Claims, tested", "claims.html.j2", claims.build),
     Section("datasets", "Datasets", "datasets.html.j2", datasets.build),
     Section("probes", "What can be decoded", "probes.html.j2", probes.build),
     Section("similarity", "Layers and checkpoints compared", "similarity.html.j2", similarity.build),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stratascope.report.inputs import ReportData
-from stratascope.report.scored import Conversation, Scored
+from stratascope.report.readings import Conversation, Reading
 from stratascope.report.text import source_name
 
 # Of each label so many conversations are drawn, fewer where that would be more than so many numbers.
@@ -18,8 +18,8 @@ SCALE = 1000
 
 def token_labels(data: ReportData) -> list[tuple[str, str]]:
     """``(number, words)`` of each dataset and label with conversations, in order of first naming."""
-    several = len({item.dataset for item in data.scored}) > 1
-    keys = dict.fromkeys((item.dataset, item.label) for item in data.scored)
+    several = len({item.dataset for item in data.readings}) > 1
+    keys = dict.fromkeys((item.dataset, item.label) for item in data.readings)
     return [
         (str(number), f"{dataset}: {label}" if several else label)
         for number, (dataset, label) in enumerate(keys)
@@ -30,14 +30,16 @@ def shown(data: ReportData) -> int:
     """How many conversations of each label are drawn: at least one."""
 
     def numbers(count: int) -> int:
-        return sum(talk.values.size for item in data.scored for talk in item.conversations[:count])
+        return sum(
+            talk.values.size for item in data.readings for talk in item.conversations[:count]
+        )
 
     return max((n for n in range(2, MOST + 1) if numbers(n) <= MOST_NUMBERS), default=1)
 
 
 def left_out(data: ReportData) -> int:
     """How many conversations of a label are not drawn, at most."""
-    most = max((len(item.conversations) for item in data.scored), default=0)
+    most = max((len(item.conversations) for item in data.readings), default=0)
     return max(0, most - shown(data))
 
 
@@ -45,8 +47,9 @@ def token_views(data: ReportData) -> dict[str, Any]:
     """``labels``, each with its checkpoints and conversations; ``words``, the tokens they point into."""
     words: dict[str, int] = {}
     count = shown(data)
+    endings = {item.dataset: item.ending for item in reversed(data.features)}
     labels: dict[tuple[str, str], dict[str, Any]] = {}
-    for item in data.scored:
+    for item in data.readings:
         found = labels.setdefault(
             (item.dataset, item.label),
             {
@@ -57,19 +60,23 @@ def token_views(data: ReportData) -> dict[str, Any]:
             },
         )
         found["checkpoints"].append(item.checkpoint)
-        found["found"][item.checkpoint] = _checkpoint(item, count, words)
+        found["found"][item.checkpoint] = _checkpoint(
+            item, count, endings.get(item.dataset, ""), words
+        )
     return {"labels": list(labels.values()), "words": list(words)} if labels else {}
 
 
-def _checkpoint(item: Scored, count: int, words: dict[str, int]) -> dict[str, Any]:
+def _checkpoint(item: Reading, count: int, ending: str, words: dict[str, int]) -> dict[str, Any]:
     return {
         "site": source_name(item.site),
         "layer": item.layer,
-        "talks": [_talk(talk, bool(item.classes), words) for talk in item.conversations[:count]],
+        "talks": [
+            _talk(talk, bool(item.classes), ending, words) for talk in item.conversations[:count]
+        ],
     }
 
 
-def _talk(talk: Conversation, shares: bool, words: dict[str, int]) -> dict[str, Any]:
+def _talk(talk: Conversation, shares: bool, ending: str, words: dict[str, int]) -> dict[str, Any]:
     # Of two classes one says all.
     values = talk.values[1:] if len(talk.values) == 2 else talk.values
     return {
@@ -77,8 +84,19 @@ def _talk(talk: Conversation, shares: bool, words: dict[str, int]) -> dict[str, 
         "prompt": talk.prompt,
         "tokens": [words.setdefault(token, len(words)) for token in talk.tokens],
         "messages": [list(message) for message in talk.messages],
+        "fitted": _fitted(talk, ending),
         "values": np.rint(values * SCALE).astype(int).tolist() if shares else values,
     }
+
+
+def _fitted(talk: Conversation, ending: str) -> list[int]:
+    """The tokens at which the conversation so far ends as the texts do that the probe was fitted to."""
+    found, so_far = [], ""
+    for place, token in enumerate(talk.tokens):
+        so_far += token
+        if ending and so_far.endswith(ending):
+            found.append(place)
+    return found
 
 
 def _paints(data: ReportData, classes: tuple[str, ...]) -> list[int]:

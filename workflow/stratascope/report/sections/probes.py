@@ -185,19 +185,24 @@ def timelines(probes: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _timeline(label: str, site: str, rows: pd.DataFrame, checkpoints: list[str]) -> dict[str, Any]:
     last = rows[rows["checkpoint"] == rows["checkpoint"].iloc[-1]]
-    by_layer = {int(layer): since(some, checkpoints) for layer, some in rows.groupby("layer")}
     return {
         "label": label,
         "site": site,
         "bar": float(last["bar"].max()),
-        "since": {
-            layer: found
-            and {
-                "checkpoint": found.checkpoint,
-                "always": found.always,
-                # From 1, the first checkpoint, down to almost nothing.
-                "early": 1 - checkpoints.index(found.checkpoint) / len(checkpoints),
-            }
-            for layer, found in by_layer.items()
-        },
+        "since": {int(layer): _cell(some, checkpoints) for layer, some in rows.groupby("layer")},
+    }
+
+
+def _cell(rows: pd.DataFrame, checkpoints: list[str]) -> dict[str, Any] | None:
+    """Since when a layer is above every baseline; if it never is, since when it is above chance."""
+    beyond = since(rows, checkpoints)
+    found = beyond or since(rows, checkpoints, "above_chance")
+    if found is None:
+        return None
+    # From 1, the first checkpoint, down to almost nothing.
+    early = 1 - checkpoints.index(found.checkpoint) / len(checkpoints)
+    return {
+        "checkpoint": found.checkpoint,
+        "always": found.always,
+        "early": early if beyond else None,
     }

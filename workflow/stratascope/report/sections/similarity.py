@@ -75,9 +75,10 @@ def _set(
 
 
 def _pairs(rows: pd.DataFrame, with_ends: bool) -> Iterator[dict[str, Any]]:
-    """Within each checkpoint, then between checkpoints, in the table's order."""
+    """Within each checkpoint, the last first; then between checkpoints, in the table's order."""
     found = [(str(a), str(b), some) for (a, b), some in rows.groupby(PAIR, sort=False)]
-    for a, b, some in sorted(found, key=lambda item: item[0] != item[1]):
+    within = [item for item in found if item[0] == item[1]]
+    for a, b, some in [*reversed(within), *(item for item in found if item[0] != item[1])]:
         sides = [sorted(some[name].unique().tolist()) for name in ("layer_a", "layer_b")]
         if a == b:
             sides = [sorted({*sides[0], *sides[1]})] * 2

@@ -12,6 +12,7 @@ from stratascope.report.known import asked, known
 from stratascope.report.moving import drift_findings
 from stratascope.report.sections.within import overview
 from stratascope.report.strata import HEIGHT, WIDTH, strata
+from stratascope.report.tested import tested
 
 
 def build(data: ReportData) -> Content:
@@ -21,6 +22,7 @@ def build(data: ReportData) -> Content:
             "facts": facts(data),
             "findings": [
                 *findings(data),
+                *tested(data),
                 *decoded(data),
                 *drift_findings(data),
                 *known(data),

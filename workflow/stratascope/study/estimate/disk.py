@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 
 from stratascope.study.estimate.shape import Shape
 from stratascope.study.estimate.work import (
@@ -12,6 +12,7 @@ from stratascope.study.estimate.work import (
     TextWork,
     chosen,
 )
+from stratascope.study.schema import Capture
 
 # Which switch of `capture` keeps a site.
 SWITCHES = {
@@ -44,15 +45,22 @@ INDEX_BYTES = 100
 JSON_BYTES = 10_000
 
 
-def numbers(shape: Shape, sites: Iterable[str], layers: Iterable[int]) -> tuple[int, int, int]:
+@lru_cache(maxsize=1024)  # the same for the thousand runs of a study
+def numbers(
+    shape: Shape, sites: frozenset[str], layers: range | tuple[int, ...]
+) -> tuple[int, int, int]:
     """What ``sites`` have: numbers a token, numbers a pair of tokens, and tensors in all."""
-    wanted = set(sites)
-    widths = [(site, width) for site, width in shape.whole.items() if site in wanted]
+    widths = [(site, width) for site, width in shape.whole.items() if site in sites]
     for layer in layers:
-        widths += [(site, width) for site, width in shape.widths(layer).items() if site in wanted]
+        widths += [(site, width) for site, width in shape.widths(layer).items() if site in sites]
     token = sum(width for site, width in widths if site != PAIRS)
     pair = sum(width for site, width in widths if site == PAIRS)
     return token, pair, len(widths)
+
+
+def switched_on(capture: Capture) -> frozenset[str]:
+    """The sites that the switches of `capture` keep."""
+    return frozenset(site for site, switch in SWITCHES.items() if getattr(capture, switch))
 
 
 def module_width(shape: Shape) -> int:
@@ -64,8 +72,7 @@ def run_disk(shape: Shape, run: RunWork) -> int:
     """Bytes of a run's folder at most."""
     capture, tokens = run.capture, run.tokens
     layers = chosen(capture.layers, shape.layers)
-    sites = [site for site, switch in SWITCHES.items() if getattr(capture, switch)]
-    token, pair, count = numbers(shape, sites, layers)
+    token, pair, count = numbers(shape, switched_on(capture), layers)
     token += len(capture.modules) * module_width(shape)
     count += len(capture.modules)
     item = ITEM_BYTES[capture.store_dtype]
@@ -107,7 +114,7 @@ def reference_set_bytes(
 
 def text_disk(shape: Shape, texts: TextWork, dtype: str) -> int:
     """Bytes of a features folder, or of answered questions; ``dtype`` is the model's."""
-    token, _, _ = numbers(shape, texts.sites, chosen(texts.layers, shape.layers))
+    token, _, _ = numbers(shape, frozenset(texts.sites), chosen(texts.layers, shape.layers))
     token += len(texts.modules) * module_width(shape)
     rows = texts.texts if texts.pooled else texts.tokens
     kept = token * rows * ITEM_BYTES[texts.store_dtype or dtype]

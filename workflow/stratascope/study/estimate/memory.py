@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stratascope.study.estimate.disk import SWITCHES, numbers
+from stratascope.study.estimate.disk import numbers, switched_on
 from stratascope.study.estimate.shape import Shape
 from stratascope.study.estimate.work import ITEM_BYTES, RunWork, TextWork, Work, chosen
 
@@ -162,7 +162,7 @@ def _reading(shape: Shape, texts: TextWork, dtype: str) -> int:
     if texts.new:
         # Answers are scored and generated from copies of the cache.
         return block + 3 * cache_bytes(shape, texts.batch, dtype)
-    token, _, _ = numbers(shape, set(texts.sites), chosen(texts.layers, shape.layers))
+    token, _, _ = numbers(shape, frozenset(texts.sites), chosen(texts.layers, shape.layers))
     rows = texts.texts if texts.pooled else texts.tokens
     waiting = token * rows * ITEM_BYTES[texts.store_dtype or dtype]
     return block + min(QUEUE_BYTES, waiting)
@@ -175,8 +175,7 @@ def _gradients(shape: Shape, run: RunWork, dtype: str) -> int:
     scored = capture.attention_weights or shape.score_bytes[1] > 0
     layer = tokens * item * (8 * shape.hidden + _inner(shape) + shape.inner)
     layer += tokens**2 * shape.heads * GRAPH_SCORE_BYTES * scored
-    sites = [site for site, switch in SWITCHES.items() if getattr(capture, switch)]
-    token, pair, _ = numbers(shape, sites, chosen(capture.layers, shape.layers))
+    token, pair, _ = numbers(shape, switched_on(capture), chosen(capture.layers, shape.layers))
     found = token * tokens * (4 if dtype == "float16" else item) + pair * tokens**2 * 4
     block = pass_bytes(shape, dtype, tokens, tokens**2, logits=capture.logits, cast=item)
     return max(shape.layers * layer, found) + block
@@ -185,7 +184,7 @@ def _gradients(shape: Shape, run: RunWork, dtype: str) -> int:
 def _widest(shape: Shape, run: RunWork) -> int:
     """Bytes of the largest tensor that a pass of the run stores."""
     capture, rows = run.capture, run.prompt
-    sites = {site for site, switch in SWITCHES.items() if getattr(capture, switch)}
+    sites = switched_on(capture)
     widths = shape.whole | shape.widths(0)
     pairs = widths.pop("attn_weights", 0) * rows if "attn_weights" in sites else 0
     widest = max([width for site, width in widths.items() if site in sites] + [pairs], default=0)

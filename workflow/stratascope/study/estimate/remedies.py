@@ -10,9 +10,8 @@ from typing import Any
 from stratascope.study.estimate.cost import Estimate, estimate
 from stratascope.study.estimate.work import ITEM_BYTES, TextWork, Work, chosen
 
-# How many ways are named, and how many changes a way may need before all of them are tried at once.
+# How many ways are named.
 WAYS = 3
-TOGETHER = 3
 
 Fits = Callable[[Estimate], bool]
 
@@ -41,36 +40,43 @@ def ways_to_fit(work: Work, fits: Fits) -> list[Way]:
     """The three cheapest ways to make ``work`` fit; none if not even all changes together do.
 
     Fewer changes come first; of as many, those that lose less, in the order of ``REMEDIES``. A way
-    that only adds to another is left out.
+    that only adds to another is left out, and more than two changes are named if no fewer do.
     """
     found: dict[frozenset[int], Way] = {}
-    usable = [i for i, remedy in enumerate(REMEDIES) if remedy(work, fits) is not None]
-    for numbers in _sets(usable):
-        if any(other <= set(numbers) for other in found):
+    for numbers in _sets(work, fits):
+        if any(other <= set(numbers) for other in found) or (found and len(numbers) > 2):
             continue
         way = _together(work, [REMEDIES[i] for i in numbers], fits)
-        if way is not None and fits(way.estimate):
+        if fits(way.estimate):
             found[frozenset(numbers)] = way
         if len(found) == WAYS:
             break
     return list(found.values())
 
 
-def _sets(usable: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    for count in range(1, TOGETHER + 1):
-        yield from combinations(usable, count)
-    yield tuple(usable)
+def _sets(work: Work, fits: Fits) -> Iterator[tuple[int, ...]]:
+    """Numbers of remedies to try together: each, each two, and the first three, four, and so on.
+
+    No two are for the same key: of the first so many, the later one takes the place of the earlier.
+    """
+    keys: dict[int, str] = {}
+    for i, remedy in enumerate(REMEDIES):
+        if (change := remedy(work, fits)) is not None:
+            keys[i] = change.setting.partition(":")[0]
+    yield from ((i,) for i in keys)
+    yield from ((i, j) for i, j in combinations(keys, 2) if keys[i] != keys[j])
+    for count in range(3, len(keys) + 1):
+        yield tuple(sorted({keys[i]: i for i in list(keys)[:count]}.values()))
 
 
-def _together(work: Work, remedies: Sequence[Remedy], fits: Fits) -> Way | None:
-    settings: dict[str, str] = {}
+def _together(work: Work, remedies: Sequence[Remedy], fits: Fits) -> Way:
+    settings = []
     for remedy in remedies:
         change = remedy(work, fits)
         if change is not None:
-            # A later layer list takes the place of an earlier one.
-            settings[change.setting.partition(":")[0]] = change.setting
+            settings.append(change.setting)
             work = change.work
-    return Way(tuple(settings.values()), estimate(work))
+    return Way(tuple(settings), estimate(work))
 
 
 def _captured(work: Work, **fields: Any) -> Work:
@@ -193,8 +199,8 @@ REMEDIES: tuple[Remedy, ...] = (
     _off("mlp"),  # the inside of the MLPs
     _every(2),  # half of the layers; neighbours are alike
     _off("qkv"),  # the inside of attention
-    _every(4),
-    _off("gradients", None),
+    _every(4),  # three quarters
+    _off("gradients", None),  # the gradients
     _last_token,  # of each text, all tokens but one
-    _fewer_texts,
+    _fewer_texts,  # texts
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +108,6 @@ class Work:
     texts: tuple[TextWork, ...] = ()
 
 
-def chosen(layers: Layers, total: int) -> Sequence[int]:
+def chosen(layers: Layers, total: int) -> range | tuple[int, ...]:
     """The numbers of the layers that are meant, of ``total``."""
-    return range(total) if isinstance(layers, str) else [i for i in layers if i < total]
+    return range(total) if isinstance(layers, str) else tuple(i for i in layers if i < total)

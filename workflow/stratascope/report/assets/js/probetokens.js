@@ -1,6 +1,7 @@
 // A probe over the text of a conversation: each token's background is what the probe says there.
 
 const LIKELIEST = "likeliest";
+const POINTS = [["fitted", "underlined tokens"], ["all", "every token"]];
 let tokenAt = 0;
 
 const tokenPanel = () => byId("probes-tokens");
@@ -32,7 +33,9 @@ function fillTokens() {
   fillField(panel, "talk", tokenTalks(tokenChoice("checkpoint")).map((talk) => [talk.name, talk.name]));
   const classes = set.classes.map((name, k) => [String(k), name]);
   fillField(panel, "class", set.classes.length > 2 ? [[LIKELIEST, "the likeliest"], ...classes] : [...classes].reverse());
-  tokenAt = 0;
+  const talk = tokenTalk();
+  fillField(panel, "points", talk.fitted.length > 1 ? POINTS : POINTS.slice(1));
+  tokenAt = talk.fitted.at(-1) ?? 0;
   showTokens();
 }
 
@@ -57,7 +60,7 @@ function showTokens() {
   const shades = tokenShades(talk);
   const token = (i) => {
     const word = tokenWord(talk, i);
-    const node = make("span", { class: "scored", "data-token": i }, word.trim() === "" ? seen(word) : word);
+    const node = make("span", { class: talk.fitted.includes(i) ? "scored fitted" : "scored", "data-token": i }, word.trim() === "" ? seen(word) : word);
     node.style.setProperty("--p", String(shades[i][0]));
     if (shades[i][1]) node.style.setProperty("--tint", shades[i][1]);
     return node;
@@ -119,14 +122,21 @@ function pointToken(i) {
   return node;
 }
 
+// A token and what stands before it.
+function tokenContext(talk, i) {
+  const words = talk.tokens.slice(Math.max(0, i - 5), i + 1).map((place) => array("tokens").words[place]);
+  return `${i > 5 ? "\u2026" : ""}${words.join("")}`;
+}
+
 // One class: a line a checkpoint, for the prompt is the same. The likeliest: a line a class.
 function tokenCurveView() {
   const set = tokenSet();
   const likeliest = tokenChoice("class") === LIKELIEST;
+  const points = (talk) => (tokenChoice("points") === "fitted" ? talk.fitted : talk.tokens.map((_, i) => i));
   const line = (talk, k, name, paint, key) => ({
-    type: "scatter", mode: talk.tokens.length > 60 ? "lines" : "lines+markers", x: talk.tokens.map((_, i) => i), y: talk.tokens.map((_, i) => classValue(talk, k, i)),
-    name: plotText(name), paint, key, marker: { size: 4 }, line: { width: 1.6 },
-    customdata: talk.tokens.map((_, i) => plotText(seen(tokenWord(talk, i)))), hovertemplate: `${plotText(name)}, %{customdata}: %{y:.3f}<extra></extra>`,
+    type: "scatter", mode: points(talk).length > 60 ? "lines" : "lines+markers", x: points(talk), y: points(talk).map((i) => classValue(talk, k, i)),
+    name: plotText(name), paint, key, marker: { size: 5 }, line: { width: 1.6 },
+    customdata: points(talk).map((i) => plotText(tokenContext(talk, i))), hovertemplate: `${plotText(name)}, %{customdata}: %{y:.3f}<extra></extra>`,
   });
   const chosenClass = set.classes.length ? Number(tokenChoice("class")) : 0;
   const data = likeliest

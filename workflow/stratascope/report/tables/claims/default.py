@@ -1,9 +1,8 @@
-"""Is one reference the default: nearest more often than its geometry makes it?"""
+"""Is one reference the default: nearest whatever is told, and more so than its geometry makes it?"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,124 +11,119 @@ from stratascope.measure.bootstrap import numbered
 from stratascope.measure.interval import seed_of
 from stratascope.measure.metrics import BoolArray, FloatArray
 from stratascope.measure.multiple import holm
-from stratascope.measure.nearest import (
-    DRAWS,
-    combinations,
-    layer_average,
-    shares,
-    some_conversations,
-    turned_cosines,
-)
-from stratascope.measure.permutation import against
+from stratascope.measure.nearest import DRAWS, shares, some_conversations
+from stratascope.measure.permutation import against, flipped
 from stratascope.measure.weighted import SHARE, weighted_ratio
-from stratascope.report.tables.claims.rows import Evidence, Row, interval, verdict
-from stratascope.report.tables.told import KINDS, Messages
-
-QUANTITIES = ("share_nearest", "share_nearest_untold")
-ROLES = ("user", "assistant")
+from stratascope.report.tables.claims.nearest import Compared, compared
+from stratascope.report.tables.claims.rows import (
+    Evidence,
+    Flips,
+    Row,
+    interval,
+    least_flip,
+    verdict,
+)
+from stratascope.report.tables.told import KINDS
 
 
 @dataclass(frozen=True, eq=False)
-class _Compared:
-    """Messages ``rows`` of users and assistants, and the set of references, ``number``, of theirs.
+class _Share:
+    """Whether a reference is nearest, ``won`` ``(n,)`` of 0 and 1, to the messages that count."""
 
-    ``some`` of the rows take part in the null.
-    """
-
-    messages: Messages
-    number: int
-    rows: list[int]
-    some: list[int]
+    item: Compared
+    reference: str
+    won: FloatArray
+    conversations: list[str]
 
     @property
-    def columns(self) -> list[int]:
-        """Where the references stand among the study's labels."""
-        return self.messages.columns(self.messages.checkpoint.reference_sets[self.number])
+    def chance(self) -> float:
+        """What blind choice gives."""
+        return 1 / len(self.item.references.labels)
 
-    def counted(self, quantity: str) -> BoolArray:
-        """Which rows count for which reference ``(n, k)``: all, or those known to tell another."""
-        told = self.messages.told[self.rows][:, None]
-        other = (told >= 0) & (told != np.array(self.columns))
-        return np.asarray(other | (quantity == QUANTITIES[0]))
-
-    def turned(self, kind: int) -> FloatArray:
-        """Cosines of ``some``, mean over layers, with references turned elsewhere: ``(b, n, k)``."""
-        messages, checkpoint = self.messages, self.messages.checkpoint
-        source = checkpoint.sources[messages.main_place]
-        references = checkpoint.reference_sets[self.number]
-        seed = seed_of("default", *(messages.snapshots[row].prefix for row in self.some))
-        weights = combinations(len(self.some), len(references.labels), seed)
-
-        def at(layer: int) -> FloatArray:
-            states = messages.states(source, layer)[self.some]
-            goals = messages.goals(source, layer)[references.rows]
-            x, y = (messages.of_kind(each, source, layer, kind) for each in (states, goals))
-            return turned_cosines(x, y, weights)
-
-        return layer_average(map(at, checkpoint.layers))
+    def row(self, quantity: str) -> Row:
+        """The share and its interval, not tested yet."""
+        codes, total = numbered(self.conversations), len(set(self.conversations))
+        share = weighted_ratio(self.won, np.ones(len(codes)), codes, total)
+        seed = seed_of("share", self.item.messages.checkpoint.name, self.reference)
+        estimate, lower, upper = interval(share, total, seed, SHARE)
+        return Row(
+            messages=self.item.messages, quantity=quantity, reference=self.reference,
+            centred=self.item.kind, estimate=estimate, lower=lower, upper=upper, n=len(codes),
+            conversations=total, null=self.chance,
+        )  # fmt: skip
 
 
 def rows(evidence: Evidence) -> Iterator[Row]:
-    """How often each reference is nearest, to any message and to those that tell another one.
+    """How often each reference is nearest, and whether the most frequent one is a default.
 
-    The null turns the references elsewhere as one rigid body. Where a checkpoint's messages are compared
-    with several sets of references, the one with most messages counts. p-values are Holm's over
-    references and checkpoints.
+    ``share_nearest`` is of all messages of users and assistants, ``share_nearest_untold`` of those
+    that are known to tell something else: held against blind choice, with the signs of whole
+    conversations flipped, corrected over references and checkpoints. ``largest_share`` is the largest
+    of the first, held against that of references turned elsewhere as one rigid body, with Holm's
+    correction over checkpoints.
     """
-    found = [_compared(messages) for messages in evidence.data]
     for i, kind in enumerate(KINDS):
-        turned = [item.turned(kind) for item in found]
-        for quantity in QUANTITIES:
-            made = [
-                row
-                for item, some, average in zip(found, turned, evidence.averages, strict=True)
-                for row in _rows(item, quantity, kind, average[..., i], some)
-            ]
-            yield from _corrected(made)
+        pairs = zip(evidence.data, evidence.averages, strict=True)
+        found = [item for m, a in pairs if (item := compared(m, kind, a[..., i])) is not None]
+        every = [_shares(item, np.ones(item.cosines.shape, dtype=bool)) for item in found]
+        yield from _flipped("share_nearest", [share for shares in every for share in shares])
+        untold = [share for item in found for share in _shares(item, item.untold)]
+        yield from _flipped("share_nearest_untold", untold)
+        yield from _largest(every)
 
 
-def _compared(messages: Messages) -> _Compared:
-    places = [i for i, snapshot in enumerate(messages.snapshots) if snapshot.role in ROLES]
-    sets = [messages.snapshots[row].run.reference_set for row in places]
-    number = Counter(sets).most_common(1)[0][0] if sets else messages.snapshots[0].run.reference_set
-    assert number is not None
-    rows = [row for row, other in zip(places, sets, strict=True) if other == number]
-    names = [messages.conversations[row] for row in rows]
-    seed = seed_of("default", *sorted(set(names)))
-    some = [rows[place] for place in some_conversations(names, seed)]
-    return _Compared(messages, number, rows, some)
-
-
-def _rows(
-    item: _Compared, quantity: str, kind: int, cosines: FloatArray, turned: FloatArray
-) -> Iterator[Row]:
-    """A row a reference, not yet corrected."""
-    near = cosines[np.ix_(item.rows, item.columns)]
-    counted = item.counted(quantity) & np.isfinite(near).all(axis=1, keepdims=True)
-    rows = np.flatnonzero(np.isin(item.rows, item.some))
-    draws = [shares(near[None], counted), shares(turned, counted[rows])]
-    tested = against(np.concatenate(draws), two_sided=False)
-    nearest = np.where(np.isnan(near), -np.inf, near).argmax(axis=1)
-    for j, column in enumerate(item.columns):
+def _shares(item: Compared, counted: BoolArray) -> list[_Share]:
+    """The share of each reference that a message counts for."""
+    nearest = item.cosines.argmax(axis=1)
+    names = item.conversations
+    found = []
+    for j, label in enumerate(item.references.labels):
         some = np.flatnonzero(counted[:, j])
         if len(some):
-            names = [item.messages.conversations[item.rows[row]] for row in some]
-            codes, total = numbered(names), len(set(names))
-            won = weighted_ratio((nearest[some] == j) * 1.0, np.ones(len(some)), codes, total)
-            label = item.messages.labels[column]
-            seed = seed_of(quantity, item.messages.checkpoint.name, label)
-            estimate, lower, upper = interval(won, total, seed, SHARE)
-            yield Row(
-                messages=item.messages, quantity=quantity, reference=label, centred=kind,
-                estimate=estimate, lower=lower, upper=upper, n=len(some), conversations=total,
-                null=float(tested.null[j]), p=float(tested.p[j]) if total > 1 else np.nan,
-            )  # fmt: skip
+            won = (nearest[some] == j).astype(np.float64)
+            found.append(_Share(item, label, won, [names[row] for row in some]))
+    return found
 
 
-def _corrected(made: list[Row]) -> Iterator[Row]:
-    for row, corrected in zip(made, holm([row.p for row in made]), strict=True):
+def _flipped(quantity: str, family: Sequence[_Share]) -> Iterator[Row]:
+    if not family:
+        return
+    flips = Flips.of([name for share in family for name in share.conversations])
+    draws, least = [], []
+    for share in family:
+        clusters = list(dict.fromkeys(share.conversations))
+        signs = flips.among(clusters)
+        sums = np.bincount(numbered(share.conversations), share.won - share.chance)
+        draws.append(flipped(sums[:, None], signs))
+        least.append(least_flip(signs, two_sided=False))
+    tested = against(np.concatenate(draws, axis=1), two_sided=False)
+    for j, share in enumerate(family):
+        row, corrected = share.row(quantity), float(tested.corrected[j])
         yield replace(
-            row,
-            p_corrected=float(corrected),
-            verdict=verdict(float(corrected), 1 / DRAWS, row.estimate, row.null),
-        )
+            row, p=float(tested.p[j]), p_corrected=corrected,
+            verdict=_verdict(row, corrected, least[j], share.chance),
+        )  # fmt: skip
+
+
+def _largest(every: Sequence[Sequence[_Share]]) -> Iterator[Row]:
+    """The share of the most frequent reference at each checkpoint."""
+    made = []
+    for found in every:
+        best = max(found, key=lambda share: float(share.won.mean()))
+        item, row = best.item, best.row("largest_share")
+        seed = seed_of("some", *sorted(set(item.conversations)))
+        places = some_conversations(item.conversations, seed)
+        counted = np.ones((len(places), len(item.references.labels)), dtype=bool)
+        draws = shares(item.turned(places), counted).max(axis=1)
+        tested = against(np.array([[row.estimate], *draws[:, None]]), two_sided=False)
+        p = float(tested.p[0]) if row.conversations > 1 else np.nan
+        made.append((replace(row, null=float(tested.null[0]), p=p), best.chance))
+    corrected = holm([row.p for row, _ in made]).tolist()
+    for (row, chance), p in zip(made, corrected, strict=True):
+        yield replace(row, p_corrected=p, verdict=_verdict(row, p, 1 / DRAWS, chance))
+
+
+def _verdict(row: Row, corrected: float, least: float, chance: float) -> str:
+    """Whether the share is above its null and, by its interval, above blind choice."""
+    null, ends = row.null - chance, (row.lower - chance, row.upper - chance)
+    return verdict(corrected, least, row.estimate - chance, null, ends)

@@ -1,4 +1,4 @@
-"""Probes applied to every token of a few conversations, as the probes' index holds them."""
+"""Probes applied to every token of conversations, as the analyses leave them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Reading:
     """The probe of one label on one checkpoint, and the conversations that it was applied to."""
 
     dataset: str
@@ -39,11 +39,11 @@ class Scored:
     conversations: tuple[Conversation, ...]
 
 
-def scored(index: Mapping[str, Any]) -> Iterator[Scored]:
-    """What the index of a probes job says of tokens, label by label; nothing where it does not."""
-    for label, found in index.get("tokens", {}).items():
+def readings_of(index: Mapping[str, Any]) -> Iterator[Reading]:
+    """What the index of a readings job holds, label by label."""
+    for label, found in index["tokens"].items():
         classes = tuple(found["classes"])
-        yield Scored(
+        yield Reading(
             index["dataset"],
             index["checkpoint"],
             label,
