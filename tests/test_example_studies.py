@@ -33,7 +33,9 @@ def test_example_study_parses_and_asks_for_a_lock(folder: Path, tmp_path: Path) 
     keys = [f"{entry.id}@{entry.revision or 'main'}" for entry in study.checkpoints.values()]
     lock = {key: f"{number:040x}" for number, key in enumerate(keys)}
     (tmp_path / "config" / "lock.json").write_text(json.dumps(lock))
-    assert len(make_plan(tmp_path, identify, content_of).runs) == len(scenarios) * len(study.checkpoints)
+    assert len(make_plan(tmp_path, identify, content_of).runs) == len(scenarios) * len(
+        study.checkpoints
+    )
 
 
 def test_emotion_study_is_as_its_page_says() -> None:

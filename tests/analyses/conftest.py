@@ -1,8 +1,8 @@
 """Features written by hand, with a truth that the analyses must find.
 
 60 texts in 30 pairs, three checkpoints of two layers. ``mood`` and ``warmth`` can be read at layer 1 of
-``middle`` and ``last``, which are alike there, and nowhere else; ``coin`` nowhere. ``first`` is noise. ``last``
-could not read line 7.
+``middle`` and ``last``, which are alike there, and nowhere else; ``coin`` nowhere. ``first`` is noise.
+``last`` could not read line 7.
 """
 
 from __future__ import annotations

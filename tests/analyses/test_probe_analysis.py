@@ -69,7 +69,7 @@ def test_baselines_stay_low_where_only_the_features_know(index: Path) -> None:
 
 
 def test_predictions_agree_with_the_accuracy(index: Path, truth: dict[str, list[Any]]) -> None:
-    """A prediction for every text at every layer, under its true label and group; their share right is the score."""
+    """Every text is predicted at every layer, under its true label; the share right is the score."""
     table = pyarrow.parquet.read_table(index.with_suffix(".parquet")).to_pylist()
     assert len(table) == len(LABELS) * 2 * 60
     for label in ("mood", "coin"):

@@ -27,11 +27,11 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 # The model, what it runs in, characters of the prompt, and what is captured.
 CASES: list[tuple[str, str, int, dict[str, Any]]] = [
-    ("llama", "float32", 5000, {}),
-    ("llama", "bfloat16", 1500, {"attention_weights": False, "logits": False}),
-    ("llama", "float32", 2000, {"attention_weights": False, "gradients": {"of": "generated"}}),
-    ("gemma2", "float32", 4000, {"attention_weights": False}),
-    ("gpt2", "float32", 5000, {"logits": False}),
+    ("llama", "float32", 2500, {"layers": [0, 7]}),
+    ("llama", "bfloat16", 1000, {"attention_weights": False, "logits": False, "layers": [0]}),
+    ("llama", "float32", 1500, {"attention_weights": False, "gradients": {"of": "generated"}}),
+    ("gemma2", "float32", 2500, {"attention_weights": False, "layers": [0, 3]}),
+    ("gpt2", "float32", 3500, {"logits": False, "layers": [0, 5]}),
 ]
 CHILD = """
 import json, resource, sys

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from stratascope.demo.datasets import DATASETS, PLEASANT, UNPLEASANT, feelings, turns, write_datasets
+from stratascope.demo.datasets import (
+    DATASETS,
+    PLEASANT,
+    UNPLEASANT,
+    feelings,
+    turns,
+    write_datasets,
+)
 from stratascope.demo.feelings import EMOTIONS
 
 

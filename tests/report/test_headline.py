@@ -45,8 +45,15 @@ def written() -> Written:
             "question_accuracy": rows("question_accuracy"),
             "claims": rows(
                 "claims",
-                {"checkpoint": "base", "quantity": "auroc", "centred": 1, "reference": "",
-                 "layer": 3, "estimate": 0.75, "p_corrected": 0.001},
+                {
+                    "checkpoint": "base",
+                    "quantity": "auroc",
+                    "centred": 1,
+                    "reference": "",
+                    "layer": 3,
+                    "estimate": 0.75,
+                    "p_corrected": 0.001,
+                },
                 {"checkpoint": "base", "quantity": "auroc", "centred": 0, "reference": ""},
                 {"checkpoint": "base", "quantity": "gap", "centred": 1, "reference": "joy"},
             ),

@@ -111,7 +111,7 @@ def test_what_changes_what(
 
 
 def test_a_changed_text_renews_its_dataset_alone(study: Path, config: Path, plan: Planner) -> None:
-    """Other texts: that dataset's features and what is computed from them; the other's stay, and so do runs."""
+    """Other texts renew that dataset's features and what follows; the other's stay, and so do runs."""
     before = plan()
     (study / "tokens.jsonl").write_text("other tokens")
     after = plan()

@@ -156,6 +156,7 @@ def test_one_changed_row_renews_its_dataset_alone(
     assert {name: after[name] for name in before} == before
     new = {name.split("/")[2].rsplit("-", 1)[0] for name in after if name not in before}
     assert new == {"plain@last", "plain"}
+    assert "Comparing representations of talks" not in said(done)
     assert "Fitting linear probes" not in said(done)
     listed = stratascope(study, "prune", "--format", "json")
     rows = json.loads(listed.stdout)["rows"]

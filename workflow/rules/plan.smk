@@ -8,6 +8,7 @@ from stratascope.errors import StratascopeError
 from stratascope.store.datasets import content_of
 from stratascope.store.identity import identify
 from stratascope.store.layout import TABLES, Layout
+from stratascope.store.needed import PROBES_ENDS
 from stratascope.study.plan import make_plan
 from stratascope.workflow import forget_killed_process, use_this_package
 
@@ -34,3 +35,14 @@ READINGS = {job.name: job for job in PLAN.readings}
 TRANSFERS = {job.name: job for job in PLAN.transfers}
 SIMILARITIES = {job.name: job for job in PLAN.similarities}
 STATES = {job.name: job for job in PLAN.states}
+
+
+def unless_there(outputs, inputs):
+    """The inputs of a job whose outputs are not there yet, else none.
+
+    Names carry digests, so outputs that are there are right. But when a job runs whose manifest is not
+    there, Snakemake runs every job that reads it, `ancient` or not: a changed row of one dataset would
+    renew the probes of all.
+    """
+    there = all(Path(output).is_file() for output in outputs)
+    return [] if there else [ancient(path) for path in inputs]

@@ -7,10 +7,13 @@
 
 rule probes:
     input:
-        lambda wildcards: [
-            ancient(LAYOUT.extractions / f"{job.name}.json")
-            for job in PROBES[wildcards.job].after
-        ],
+        lambda wildcards: unless_there(
+            [LAYOUT.probes / f"{wildcards.job}{end}" for end in PROBES_ENDS],
+            [
+                LAYOUT.extractions / f"{job.name}.json"
+                for job in PROBES[wildcards.job].after
+            ],
+        ),
     output:
         index=LAYOUT.probes / "{job}.json",
         predictions=LAYOUT.probes / "{job}.parquet",

@@ -6,13 +6,16 @@
 
 rule readings:
     input:
-        lambda wildcards: ancient(
-            LAYOUT.probes / f"{READINGS[wildcards.job].probes.name}.json"
+        lambda wildcards: unless_there(
+            [LAYOUT.readings / f"{wildcards.job}.json"],
+            [
+                LAYOUT.probes / f"{READINGS[wildcards.job].probes.name}.json",
+                *(
+                    LAYOUT.captures / f"{job.name}.json"
+                    for job in READINGS[wildcards.job].after
+                ),
+            ],
         ),
-        lambda wildcards: [
-            ancient(LAYOUT.captures / f"{job.name}.json")
-            for job in READINGS[wildcards.job].after
-        ],
     output:
         LAYOUT.readings / "{job}.json",
     log:

@@ -6,10 +6,13 @@
 
 rule similarity:
     input:
-        lambda wildcards: [
-            ancient(LAYOUT.extractions / f"{job.name}.json")
-            for job in SIMILARITIES[wildcards.job].after
-        ],
+        lambda wildcards: unless_there(
+            [LAYOUT.similarity / f"{wildcards.job}.json"],
+            [
+                LAYOUT.extractions / f"{job.name}.json"
+                for job in SIMILARITIES[wildcards.job].after
+            ],
+        ),
     output:
         LAYOUT.similarity / "{job}.json",
     log:

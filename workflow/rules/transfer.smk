@@ -6,10 +6,13 @@
 
 rule transfer:
     input:
-        lambda wildcards: [
-            ancient(LAYOUT.extractions / f"{job.name}.json")
-            for job in TRANSFERS[wildcards.job].after
-        ],
+        lambda wildcards: unless_there(
+            [LAYOUT.transfer / f"{wildcards.job}.json"],
+            [
+                LAYOUT.extractions / f"{job.name}.json"
+                for job in TRANSFERS[wildcards.job].after
+            ],
+        ),
     output:
         LAYOUT.transfer / "{job}.json",
     log:

@@ -131,9 +131,9 @@ def measure(
 ) -> Texts:
     """How many texts there are, and how long: exact for up to ``SAMPLE`` of them.
 
-    Of more, one in each of ``SAMPLE`` equal parts is read; the totals are the mean and two standard errors times
-    their number, the longest is the longest of those read. Bad rows count as the others do. Without a
-    tokenizer, tokens are guessed from bytes.
+    Of more, one in each of ``SAMPLE`` equal parts is read; the totals are the mean and two standard
+    errors times their number, the longest is the longest of those read. Bad rows count as the others
+    do. Without a tokenizer, tokens are guessed from bytes.
     """
     total = source.count()
     rows = [row for number in _spread(total) for row in source.read(number, number + 1)]

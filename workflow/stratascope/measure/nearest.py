@@ -47,10 +47,10 @@ def turned_cosines(states: FloatArray, references: FloatArray, weights: FloatArr
     averaged over layers. NaN for messages without direction or captured state, and all of it if the
     messages span fewer directions than there are references.
     """
-    there = np.asarray(~missing(unit(states)))
+    there = np.isfinite(unit(states)).all(axis=1, keepdims=True)
     # Everything happens in the span of the messages, which has few dimensions.
-    left, sizes, _ = np.linalg.svd(np.where(there[:, None], states, 0.0), full_matrices=False)
-    coordinates = np.where(there[:, None], left * sizes, 0.0)
+    left, sizes, _ = np.linalg.svd(np.where(there, states, 0.0), full_matrices=False)
+    coordinates = np.where(there, left * sizes, 0.0)
     goals = unit(references)
     rank = int((sizes > RESOLUTION * sizes.max(initial=0.0)).sum())
     if rank < len(references) or missing(goals).any():
@@ -67,9 +67,9 @@ def shares(cosines: FloatArray, counted: BoolArray) -> FloatArray:
     ``counted`` says which messages count for which reference. Of equal cosines the first wins.
     Messages with a NaN do not count; NaN where none counts.
     """
-    known = ~np.isnan(cosines).any(axis=2)
-    nearest = np.where(known[..., None], cosines, 0.0).argmax(axis=2)
-    counts = known[..., None] & counted
+    known = np.isfinite(cosines).all(axis=2, keepdims=True)
+    nearest = np.where(known, cosines, 0.0).argmax(axis=2)
+    counts = known & counted
     won = (nearest[..., None] == np.arange(cosines.shape[2])) & counts
     total = counts.sum(axis=1)
     return np.asarray(np.where(total > 0, won.sum(axis=1) / np.maximum(total, 1), np.nan))

@@ -200,9 +200,9 @@ def _default(rows: pd.DataFrame) -> tuple[Numbers, str, str] | None:
     every = rows[(rows["quantity"] == "share_nearest") & (rows["centred"] == 1)]
     own = dict(every[every["reference"] == main["reference"]].iloc[0])
     words = (
-        f"Nearest most often is {main['reference']}, to {_percent(main['estimate'])} of messages; blind choice "
-        f"gives {_percent(own['null'])}{_aside(own)}, and of the same references turned elsewhere the most "
-        f"frequent has {_percent(main['null'])}."
+        f"Nearest most often is {main['reference']}, to {_percent(main['estimate'])} of messages. Blind "
+        f"choice gives {_percent(own['null'])}{_aside(own)}; of the same references turned elsewhere the "
+        f"most frequent has {_percent(main['null'])}."
     )
     untold = _top(rows, "share_nearest_untold")
     if untold is not None:
@@ -237,7 +237,10 @@ def _fading(rows: pd.DataFrame) -> tuple[Numbers, str, str] | None:
             " With each message that comes before it, a message resembles what it tells by "
             f"{signed(late['estimate'])} more{_aside(late)}."
         )
-    sure = f"{_how_sure(main, 'similarity', 'similarities')} Raw cosines: {signed(raw['estimate'])}, {_level(raw)}."
+    sure = (
+        f"{_how_sure(main, 'similarity', 'similarities')} Raw cosines: {signed(raw['estimate'])}, "
+        f"{_level(raw)}."
+    )
     return main, words, sure
 
 
@@ -261,14 +264,16 @@ CLAIMS = (
         "gap", "users are nearer to it than the assistant",
         "The assistant's state moves towards what the user tells, but never all the way.",
         "A user's message minus the assistant's next, mean over layers. Null: the signs of whole "
-        "conversations flipped, for “beyond” their labels exchanged. Corrected over references and checkpoints.",
+        "conversations flipped, for “beyond” their labels exchanged. Corrected over references and "
+        "checkpoints.",
         _gap,
     ),
     Claim(
         "default", "one reference is the default",
         "One reference (there it was joy) is nearest whatever is told.",
-        "How often the most frequent reference is nearest, by the mean over layers. Null: all references turned "
-        "as one rigid body to point elsewhere in the space of the messages. Holm's correction over checkpoints.",
+        "How often the most frequent reference is nearest, by the mean over layers. Null: all references "
+        "turned as one rigid body to point elsewhere in the space of the messages. Holm's correction over "
+        "checkpoints.",
         _default,
     ),
     Claim(

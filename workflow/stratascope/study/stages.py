@@ -57,8 +57,8 @@ STAGES = {
         ),
     ),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
-    "tables": Stage(1, ("measure", "report/tables", "report/headline.py")),
-    "report": Stage(1, ("report",)),
+    "tables": Stage(2, ("measure", "report/tables", "report/headline.py")),
+    "report": Stage(2, ("report",)),
 }
 
 

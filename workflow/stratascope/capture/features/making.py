@@ -118,10 +118,11 @@ class Maker:
                 partial = stack.enter_context(new_file(content.shard.file(self.folder)))
                 file = stack.enter_context(TensorFile(partial, self._specs(content.rows)))
                 too_large = self._read_all(content, start.token_budget, file)
-                self.writer.drain()
+                written = self.writer.mark()
                 if not too_large:
                     files = stack.pop_all()
                     break
+                written.result()
             start = Start(lowered(start.token_budget, too_large), start.lowered + 1)
             save_start(self.folder, self.features.digest, start)
             self.say(
@@ -132,6 +133,7 @@ class Maker:
 
         def close() -> None:
             with files, ThreadPoolExecutor(1, "feature-hash") as beside:
+                written.result()
                 # Hashed while the disk is at work: both take about as long.
                 checksum = beside.submit(sha256, partial)
                 file.finish(content.rows)

@@ -15,8 +15,8 @@ from stratascope.capture.features.texts import Text
 from stratascope.store.tensorread import TensorReader
 
 WHAT = (
-    "the shortest, the middle and the longest text of the first shard, each alone against the same "
-    "in its batch, as stored: the largest of max|a-b| / max|b| over texts and tensors"
+    "the shortest, the middle and the longest text of the first shard (one of each length), each alone "
+    "against the same in its batch, as stored: the largest of max|a-b| / max|b| over texts and tensors"
 )
 # Longer texts are left out: their features alone would take much memory.
 LONGEST = 512
@@ -26,10 +26,14 @@ Alone = dict[int, dict[str, NDArray[np.float32]]]
 
 
 def chosen(texts: Sequence[Text]) -> list[int]:
-    """The numbers of the shortest, the middle and the longest text of up to ``LONGEST`` tokens."""
-    short = [number for number, text in enumerate(texts) if len(text.ids) <= LONGEST]
-    order = sorted(short, key=lambda number: len(texts[number].ids))
-    return sorted({order[at] for at in (0, len(order) // 2, -1)}) if order else []
+    """The numbers of the shortest, the middle and the longest text of up to ``LONGEST`` tokens.
+
+    Texts of one length differ from their batches alike, so one of them is enough.
+    """
+    lengths = [len(text.ids) for text in texts]
+    order = sorted(length for length in lengths if length <= LONGEST)
+    wanted = {order[at] for at in (0, len(order) // 2, -1)} if order else ()
+    return sorted(lengths.index(length) for length in wanted)
 
 
 def largest_difference(alone: Alone, shard: TensorReader, starts: NDArray[np.int64]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ class FeatureWriter:
     """A sink for a reader: casts the rows of a batch, checks that they are finite, writes them.
 
     A context manager: leaving it ends its thread. Errors of the thread surface at the next tensor,
-    or in ``drain``.
+    or at the next ``mark``.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -76,7 +77,7 @@ class FeatureWriter:
         self._limit = QUEUE_BYTES.get(device.type, QUEUE_BYTES["cpu"])
         self._held = 0
         self._room = threading.Condition()
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | Future[None] | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._file: TensorFile | None = None
         self._places: Places | None = None
@@ -113,11 +114,11 @@ class FeatureWriter:
             self._held += size
         self._queue.put(item)
 
-    def drain(self) -> None:
-        """Wait until everything taken so far is written; raise what went wrong."""
-        with self._room:
-            self._room.wait_for(lambda: not self._held)
-        self._raise()
+    def mark(self) -> Future[None]:
+        """Ends, or raises what went wrong, once everything taken so far is written."""
+        reached: Future[None] = Future()
+        self._queue.put(reached)
+        return reached
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -125,6 +126,12 @@ class FeatureWriter:
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
+            if isinstance(item, Future):
+                if self._error is None:
+                    item.set_result(None)
+                else:
+                    item.set_exception(self._error)
+                continue
             size = item.copy.stored.nbytes
             try:
                 # After an error the queue is only emptied, so that the model never waits for room.

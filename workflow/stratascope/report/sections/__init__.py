@@ -41,7 +41,9 @@ SECTIONS: tuple[Section, ...] = (
     Section("claims", "Claims, tested", "claims.html.j2", claims.build),
     Section("datasets", "Datasets", "datasets.html.j2", datasets.build),
     Section("probes", "What can be decoded", "probes.html.j2", probes.build),
-    Section("similarity", "Layers and checkpoints compared", "similarity.html.j2", similarity.build),
+    Section(
+        "similarity", "Layers and checkpoints compared", "similarity.html.j2", similarity.build
+    ),
     Section("questions", "Benchmark questions", "questions.html.j2", questions.build),
     Section("methods", "Methods and definitions", "methods.html.j2", methods.build),
 )

@@ -15,7 +15,7 @@ CONTENTS = {
     "role_averages": "User minus assistant messages, a row a run or checkpoint, reference and source.",
     "discrimination": "How far a layer tells references apart, with interval and null.",
     "recognition": "How well a layer tells messages of known label apart, with interval, null and p.",
-    "claims": "Every number behind the tested claims, a row a checkpoint, claim, quantity and kind of cosine.",
+    "claims": "The numbers behind the tested claims, a row a checkpoint, quantity and kind of cosine.",
     "checkpoints": "Means over runs and drift, a row a checkpoint, source and layer.",
     "questions": "What a checkpoint answered, with its grade and log-probabilities, a row a question.",
     "question_accuracy": "How many were right, with interval and baselines, a row a checkpoint and group.",

@@ -102,9 +102,10 @@ def write_tables(
     when it is complete.
     """
     kept: dict[str, list[pd.DataFrame]] = {stem: [] for stem in TABLES if TABLES[stem].headline}
-    with threadpool_limits(limits=1, user_api="blas"), open_study(
-        states, answered, analyses, told
-    ) as study:
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        open_study(states, answered, analyses, told) as study,
+    ):
         for build in dict.fromkeys(table.build for table in TABLES.values()):
             _write(build, study, out, kept)
         return Written(

@@ -15,7 +15,7 @@ from stratascope.study.estimate.shape import Shape
 from stratascope.study.estimate.work import ITEM_BYTES, RunWork, TextWork, Work, chosen
 
 # Allocators hold more than is alive: so many times as much, in the captures that were measured.
-HELD = 1.2
+HELD = 1.25
 # Python, PyTorch and transformers, before any weight is there.
 PROCESS_BYTES = 420_000_000
 # A process that uses CUDA, and what CUDA takes of the GPU. Usual values, not measured here.

@@ -52,6 +52,9 @@ function checkpointAxis(panel, set) {
   return { x, layout: spaced ? { title: { text: "training step" }, zeroline: false } : { title: { text: "checkpoint" }, ...order } };
 }
 
+// A figure that has nothing to show says why, without axes.
+const noView = (words) => ({ data: [], layout: { xaxis: { visible: false }, yaxis: { visible: false } }, nothing: words, height: 150 });
+
 // A map of numbers, a row a name; cells carry their number where there is room.
 function numberMap(z, x, y, hover, more = {}) {
   return {

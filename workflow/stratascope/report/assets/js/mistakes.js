@@ -36,9 +36,9 @@ function worstTable(found) {
 
 function saidView() {
   const found = saidFound();
-  if (!found) return { data: [], layout: {}, nothing: "Not in this study." };
+  if (!found) return noView("Not in this study.");
   if (found.truth) return scatterView(found);
-  if (!found.classes) return { data: [], layout: {}, nothing: "Too many classes for a map; see probe_predictions.csv." };
+  if (!found.classes) return noView("Too many classes: see probe_predictions.csv.");
   const totals = found.counts.map((row) => row.reduce((sum, value) => sum + value, 0));
   const z = found.counts.map((row, i) => row.map((value) => (totals[i] ? value / totals[i] : null)));
   const text = found.counts.map((row, i) => row.map((value) => `${value} of ${totals[i]}`));

@@ -146,7 +146,7 @@ function probeTransferView() {
   const set = probeSet();
   const between = set.transfer[probeChoice("transfer")];
   const cubes = between?.cubes[probeMeasure().name]?.[probeChoice("site")];
-  const nothing = { data: [], layout: {}, nothing: "Not computed for this label and measure." };
+  const nothing = noView("Not computed for this choice.");
   if (!cubes) return nothing;
   const layers = probeLayers();
   if (between.checkpoint) {

@@ -49,7 +49,7 @@ function likeEnds() {
 function likeMapView() {
   const pair = likePair();
   const cubes = likeCubes();
-  if (!cubes) return { data: [], layout: {}, nothing: "Not compared with this measure." };
+  if (!cubes) return noView("Not compared with this measure.");
   const [rows, cols] = pair.layers;
   const at = (name, i, j) => cubes[name]?.[i]?.[j] ?? null;
   const text = rows.map((_, i) => cols.map((__, j) => {
@@ -66,7 +66,7 @@ function likeMapView() {
 function likeDriftView() {
   const { drift } = likeSet();
   const cubes = drift?.values[likeChoice("against")]?.[likeChoice("measure")]?.[likeChoice("site")];
-  if (!cubes) return { data: [], layout: {}, nothing: "Not compared with this measure." };
+  if (!cubes) return noView("Not compared with this measure.");
   const kept = keptCheckpoints(drift.checkpoints);
   const yaxis = { title: { text: likeMeasure()[1] }, zeroline: false };
   const at = (name, c, l) => cubes[name]?.[c]?.[l] ?? null;

@@ -94,7 +94,7 @@ def _flipped(quantity: str, family: Sequence[_Share]) -> Iterator[Row]:
         clusters = list(dict.fromkeys(share.conversations))
         signs = flips.among(clusters)
         sums = np.bincount(numbered(share.conversations), share.won - share.chance)
-        draws.append(flipped(sums[:, None], signs))
+        draws.append(flipped(sums[:, None].astype(np.float64), signs))
         least.append(least_flip(signs, two_sided=False))
     tested = against(np.concatenate(draws, axis=1), two_sided=False)
     for j, share in enumerate(family):
