@@ -14,11 +14,9 @@ from safetensors.torch import load_file
 
 from stratascope.capture.features import extract as extraction
 from stratascope.capture.features import making
-from stratascope.capture.loading import load
 from stratascope.errors import StratascopeError
-from stratascope.store.datasets import BadRow, Row
+from stratascope.store.datasets import Row
 from stratascope.store.features import Features
-from stratascope.study.schema import Message
 
 TEXTS = [
     "The bear was happy, and the river sang all day long.",
@@ -101,33 +99,6 @@ def test_the_folder_holds_the_contract(loaded_model: Any, extract: Any, tmp_path
         assert {t.shape for t in tensors.values()} == {(sum(tokens[n] for n in here), 32)}
     assert len(said) == 3
     assert all(f"shard {i + 1}/3: " in line for i, line in enumerate(said))
-
-
-def test_positions_are_rows_of_all_tokens(loaded_model: Any, extract: Any, tmp_path: Path) -> None:
-    """Each position is the rows, or the mean of the rows, of the tokens that it means."""
-    loaded = loaded_model("gpt2")
-    rows = [Row(i, text=text, span=(2, 4)) for i, text in enumerate(TEXTS)]
-    every = extract(loaded, tmp_path / "all", rows, position="all")
-    offsets = [loaded.tokenizer(text, return_offsets_mapping=True).offset_mapping for text in TEXTS]
-    span = [[i for i, (a, b) in enumerate(one) if a < 4 and b > 2] for one in offsets]
-    assert all(span)
-    for position, kept in {
-        "last": [[-1]] * 7,
-        -2: [[-2]] * 7,
-        1: [[1]] * 7,
-        "mean": [range(len(one)) for one in offsets],
-        "span": span,
-        "span_mean": span,
-    }.items():
-        found = extract(loaded, tmp_path / str(position), rows, position=position, span="s")
-        mean = position in ("mean", "span_mean")
-        for name in every.names:
-            texts = [every.matrix(name, every.text_rows(i))[list(kept[i])] for i in range(7)]
-            expected = [rows.mean(0, keepdims=True) if mean else rows for rows in texts]
-            np.testing.assert_allclose(
-                found.matrix(name), np.concatenate(expected), rtol=1e-5, atol=1e-6
-            )
-        assert found.index.column("rows").to_pylist() == [1 if mean else len(k) for k in kept]
 
 
 def test_parts_and_restarts_end_in_the_same_bytes(
@@ -252,184 +223,6 @@ def test_errors_of_the_model_are_not_taken_for_lack_of_memory(
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         extract(loaded_model("llama"), tmp_path, ROWS)
     assert {path.name for path in tmp_path.iterdir()} == {".extraction.json"}
-
-
-def test_bfloat16_is_stored_bit_for_bit(
-    folders: Any, checkpoint: Any, extract: Any, tmp_path: Path
-) -> None:
-    """A model in bfloat16 leaves bfloat16: exactly the numbers that the module gave."""
-    loaded = load(checkpoint(folders("llama"), dtype="bfloat16"))
-    found = extract(loaded, tmp_path, TEXTS[:1], layers=(2,))
-    assert found.info["dtype"] == "bfloat16"
-    ids = loaded.tokenizer(TEXTS[0], return_tensors="pt").input_ids
-    kept: list[torch.Tensor] = []
-    hook = loaded.model.model.layers[2].register_forward_hook(
-        lambda module, args, output: kept.append(output if torch.is_tensor(output) else output[0])
-    )
-    with torch.inference_mode():
-        loaded.model.model(ids, use_cache=False)
-    hook.remove()
-    stored = load_file(tmp_path / "features-00000.safetensors")["layer_02/hidden_out"]
-    assert stored.dtype == torch.bfloat16
-    assert torch.equal(stored[0], kept[0][0, -1])
-    np.testing.assert_array_equal(found.matrix("layer_02/hidden_out"), stored.float().numpy())
-
-
-def test_an_overflow_names_site_layer_and_line(
-    loaded_model: Any, extract: Any, tmp_path: Path
-) -> None:
-    """Values that float16 cannot hold are an error, not infinities on the disk."""
-    loaded = loaded_model("llama")
-    (*_, end) = loaded.tokenizer(TEXTS[3]).input_ids
-    embedding = loaded.model.get_input_embeddings().weight
-    row = embedding[end].clone()
-    told = (
-        r"layer_01/hidden_out of the text in line 7: \d+ of 32 values are not finite in float16 "
-        r"\(largest finite in the model's float32: \d.*\); use store_dtype: bfloat16 or float32"
-    )
-    try:
-        embedding[end].mul_(1e6)
-        with pytest.raises(StratascopeError, match=told):
-            extract(loaded, tmp_path, ROWS, store_dtype="float16", layers=(1,))
-        embedding[end].fill_(float("nan"))
-        with pytest.raises(
-            StratascopeError, match=r"line 7: 32 of 32 .* the model itself computes"
-        ):
-            extract(loaded, tmp_path, ROWS, layers=(1,))
-    finally:
-        embedding[end].copy_(row)
-    assert {path.name for path in tmp_path.iterdir()} == {".extraction.json"}
-    assert extract(loaded, tmp_path, ROWS, store_dtype="float16").info["dtype"] == "float16"
-
-
-def test_the_noise_floor_is_measured(
-    loaded_model: Any, extract: Any, tmp_path: Path, monkeypatch: Any
-) -> None:
-    """It is the difference between a text alone and in its batch, and grows with what causes one."""
-    loaded = loaded_model("llama")
-    quiet = extract(loaded, tmp_path / "a", TEXTS, position="all").info["noise_floor"]
-    assert quiet["texts"] == 3
-    assert 0 <= quiet["largest_relative_difference"] < 1e-5
-    coarse = extract(loaded, tmp_path / "b", TEXTS, store_dtype="bfloat16").info["noise_floor"]
-    assert coarse["largest_relative_difference"] < 0.01
-    original = making.make_inputs
-
-    def disturbed(loaded: Any, texts: Any) -> Any:
-        inputs = original(loaded, texts)
-        if len(texts) > 1:
-            inputs.ids[:, 0] = 5
-        return inputs
-
-    monkeypatch.setattr(making, "make_inputs", disturbed)
-    loud = extract(loaded, tmp_path / "c", TEXTS, position="all").info["noise_floor"]
-    assert loud["largest_relative_difference"] > 0.01
-
-
-BAD: list[Row | BadRow] = [
-    Row(1, text=TEXTS[0], fields={"mood": "good"}),
-    BadRow(2, "not valid UTF-8"),
-    Row(3, text="  ", fields={"mood": "good"}),
-    Row(4, text="bear " * 600, fields={"mood": "good"}),
-    Row(5, ids=np.array([1, 2, 4000]), fields={"mood": "good"}),
-    Row(6, text=TEXTS[1]),
-    Row(7, text="half \ud800", fields={"mood": "good"}),
-    Row(8, ids=np.array([1, 2, 3]), fields={"mood": "bad"}),
-]
-REASONS = {
-    2: "not valid UTF-8",
-    3: "the text is empty",
-    4: "tokens, but the model's context holds 512",
-    5: "token 4000 is not one of the model's",
-    6: "`mood` is absent",
-    7: "the text is not valid Unicode",
-}
-
-
-def test_bad_rows_are_left_out_and_listed(loaded_model: Any, extract: Any, tmp_path: Path) -> None:
-    """Each is listed with its line and why; the others are as if it had never been there."""
-    loaded = loaded_model("llama")
-    said: list[str] = []
-    found = extract(
-        loaded, tmp_path / "a", BAD, labels=("mood",), on_bad_row="skip", said=said, shard_texts=3
-    )
-    skipped = {row["line"]: row["reason"] for row in found.info["skipped"]}
-    assert set(skipped) == set(REASONS)
-    assert all(REASONS[line] in reason for line, reason in skipped.items())
-    assert found.index.column("line").to_pylist() == [1, 8]
-    assert found.index.column("text").to_pylist() == [TEXTS[0], None]
-    assert [shard["texts"] for shard in found.info["shards"]] == [1, 0, 1]
-    assert "(2 skipped)" in said[0]
-    good = extract(loaded, tmp_path / "b", [BAD[0], BAD[-1]], labels=("mood",))
-    for name in good.names:
-        np.testing.assert_allclose(good.matrix(name), found.matrix(name), rtol=1e-4, atol=1e-6)
-
-
-def test_bad_rows_are_an_error_with_their_lines(
-    loaded_model: Any, extract: Any, tmp_path: Path, monkeypatch: Any
-) -> None:
-    """What reading alone shows is told before the model runs; at most ten are listed."""
-    loaded = loaded_model("llama")
-    rows = [*BAD, *(BadRow(line, "broken") for line in range(20, 40))]
-    with monkeypatch.context() as patch:
-        patch.setattr(extraction, "_probe", None)  # no model work
-        with pytest.raises(StratascopeError) as error:
-            extract(loaded, tmp_path, rows, labels=("mood",))
-    assert "21 bad rows: line 2: not valid UTF-8; line 20: broken" in str(error.value)
-    assert str(error.value).count("line ") == 10
-    assert "and 11 more" in str(error.value)
-    with pytest.raises(
-        StratascopeError, match=r"5 bad rows: line 3: the text is empty; line 4: \d+ tok"
-    ):
-        extract(loaded, tmp_path, [row for row in BAD if isinstance(row, Row)], labels=("mood",))
-    with pytest.raises(StratascopeError, match=r"every row is bad \(1\): line 2: not valid UTF-8"):
-        extract(loaded, tmp_path / "bad", [BAD[1]], on_bad_row="skip")
-    with pytest.raises(StratascopeError, match="the dataset has no texts"):
-        extract(loaded, tmp_path / "none", [])
-
-
-def test_labels_are_of_one_kind_and_have_room(
-    loaded_model: Any, extract: Any, tmp_path: Path
-) -> None:
-    """A column takes whole and broken numbers together; texts among them, or a taken name, are refused."""
-    loaded = loaded_model("llama")
-    values = [1, 2.5, 3, 4]
-    rows = [Row(i, text="bear", fields={"y": value}) for i, value in enumerate(values)]
-    found = extract(loaded, tmp_path / "a", rows, labels=("y",), shard_texts=1)
-    assert found.index.column("y").to_pylist() == values
-    rows[3] = Row(3, text="bear", fields={"y": "four"})
-    with pytest.raises(StratascopeError, match="'y' is a text in line 3, and a number in line 0"):
-        extract(loaded, tmp_path / "b", rows, labels=("y",), shard_texts=1)
-    extract(loaded, tmp_path / "c", rows, labels=("y",), shard_texts=1, part=(1, 4))
-    extract(loaded, tmp_path / "c", rows, labels=("y",), shard_texts=1, part=(2, 4))
-    extract(loaded, tmp_path / "c", rows, labels=("y",), shard_texts=1, part=(3, 4))
-    with pytest.raises(
-        StratascopeError, match="'y' is not a text, a number or a boolean in all rows"
-    ):
-        extract(loaded, tmp_path / "c", rows, labels=("y",), shard_texts=1, part=(4, 4))
-    with pytest.raises(StratascopeError, match="the field 'tokens' has the name of a column"):
-        extract(loaded, tmp_path / "d", rows, groups=("tokens",))
-
-
-def test_conversations_are_rendered_as_runs_render_them(
-    loaded_model: Any, extract: Any, tmp_path: Path
-) -> None:
-    """Messages go through the chat template, whose special tokens are not added twice; texts do not."""
-    loaded = loaded_model("llama+chat")
-    messages = (Message(role="user", content="Hello, how are you?"),)
-    for prompt in (False, True):
-        found = extract(
-            loaded, tmp_path / str(prompt), [Row(1, messages=messages), Row(2, text="Hello")],
-            generation_prompt=prompt,
-        )  # fmt: skip
-        text = loaded.tokenizer.apply_chat_template(
-            [{"role": "user", "content": "Hello, how are you?"}],
-            tokenize=False, add_generation_prompt=prompt,
-        )  # fmt: skip
-        assert found.index.column("text").to_pylist() == [text, "Hello"]
-        ids = loaded.tokenizer(text, add_special_tokens=False).input_ids
-        assert found.index.column("tokens").to_pylist() == [
-            len(ids), len(loaded.tokenizer("Hello").input_ids),
-        ]  # fmt: skip
 
 
 @pytest.mark.slow

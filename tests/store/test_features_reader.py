@@ -120,6 +120,18 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path, folder: Path) -> None:
     np.testing.assert_array_equal(found, (bits.astype(np.uint32) << 16).view(np.float32))
 
 
+def test_rows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """A row beyond the tensor, of another width or type, or that is missing at the end, is an error."""
+    rows = np.zeros((2, WIDTH), np.float32)
+    with TensorFile(tmp_path / "a", {"a": TensorSpec("F32", (3, WIDTH))}) as file:
+        for start, wrong in ((2, rows), (-1, rows), (0, rows[:, :2]), (0, rows.astype(np.float16))):
+            with pytest.raises(ValueError, match="a: float"):
+                file.write("a", start, wrong)
+        file.write("a", 1, rows)
+        with pytest.raises(ValueError, match="a: 2 of 3 rows were written"):
+            file.finish(3)
+
+
 def test_what_is_not_there_is_told(folder: Path, tmp_path: Path) -> None:
     """Unknown tensors, unfinished, foreign and damaged folders each have their line."""
     found = Features.open(folder)

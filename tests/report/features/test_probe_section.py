@@ -16,6 +16,7 @@ import pytest
 
 from stratascope.measure.probes.scores import MEASURES
 from stratascope.report.inputs import read_inputs, read_table
+from stratascope.report.payload import packed_json
 from stratascope.report.probing import LOSSES, best_rows, main_rows, since
 from stratascope.report.readings import Conversation, Reading, readings_of
 from stratascope.report.sections.axes import training_steps
@@ -274,3 +275,23 @@ def test_ties_go_to_the_first_layer(probes: pd.DataFrame) -> None:
     """Of equally good layers the lowest is named."""
     rows = main_rows(probes.assign(estimate=0.5))
     assert set(best_rows(rows)["layer"]) == {0}
+
+
+def test_a_large_study_stays_small(data: Any, probes: pd.DataFrame) -> None:
+    """Ten checkpoints, 32 layers, 8 labels and 5 measures of random numbers weigh less than 400 kB."""
+    rng = np.random.default_rng(0)
+    levels = {
+        "checkpoint": [f"step-{1000 * i}" for i in range(10)],
+        "label": [f"label {i}" for i in range(8)],
+        "layer": range(32),
+        "measure": ["accuracy", "macro_f1", "auroc", "brier", "calibration_error"],
+    }
+    rows = pd.MultiIndex.from_product(levels.values(), names=list(levels)).to_frame(index=False)
+    rows = rows.assign(dataset="large", site="hidden_out")
+    for name in probes.columns.difference(rows.columns):
+        rows[name] = rng.random(len(rows))
+    study = type(data)(**{**vars(data), "tables": {**data.tables, "probes": rows}})
+    content = probes_section(study)
+    assert content is not None
+    assert not content.context["left_out"]
+    assert len(packed_json(content.arrays["probes"])) < 400_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,11 @@ class Maker:
             with ExitStack() as stack:
                 partial = stack.enter_context(new_file(content.shard.file(self.folder)))
                 file = stack.enter_context(TensorFile(partial, self._specs(content.rows)))
-                too_large = self._read_all(content, start.token_budget, file)
+                try:
+                    too_large = self._read_all(content, start.token_budget, file)
+                except BaseException:
+                    wait([self.writer.mark()])  # nothing may write to a file that is closed
+                    raise
                 written = self.writer.mark()
                 if not too_large:
                     files = stack.pop_all()
