@@ -24,15 +24,6 @@ TEXTS = [
     "Tell me a story about a small bear and a big river.",
     "river sang",
 ]
-ROWS = [
-    Row(
-        2 * i + 1, text=text, fields={"mood": ["good", "bad"][i % 2], "pair": i // 2, "long": i > 3}
-    )
-    for i, text in enumerate(TEXTS)
-]
-ASKED: dict[str, Any] = {"labels": ("mood", "long"), "groups": ("pair",), "shard_texts": 3}
-
-
 BAD: list[Row | BadRow] = [
     Row(1, text=TEXTS[0], fields={"mood": "good"}),
     BadRow(2, "not valid UTF-8"),

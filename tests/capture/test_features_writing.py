@@ -33,7 +33,6 @@ ROWS = [
     )
     for i, text in enumerate(TEXTS)
 ]
-ASKED: dict[str, Any] = {"labels": ("mood", "long"), "groups": ("pair",), "shard_texts": 3}
 
 
 def test_positions_are_rows_of_all_tokens(loaded_model: Any, extract: Any, tmp_path: Path) -> None:

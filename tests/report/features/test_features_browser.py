@@ -116,7 +116,7 @@ def test_curves_carry_bands_and_baselines(
 def test_mistakes_and_transfer_follow_the_label(
     planted_report: Path, watch: Callable[..., Any]
 ) -> None:
-    """Confusions and mistakes are of the chosen checkpoint; a label without transfer says so."""
+    """Confusions and mistakes are of the chosen checkpoint; a measure without transfer says so."""
     watched = watch(planted_report)
     page = watched.page
     said = watched.plotted("fig-probes-said")["data"][0]
@@ -131,9 +131,11 @@ def test_mistakes_and_transfer_follow_the_label(
     page.select_option(PANEL.format("transfer"), "layers")
     inside = watched.plotted("fig-probes-transfer")["data"][0]["z"]
     assert inside[0][5] == pytest.approx(0.45)
-    pick(watched, "1")
+    page.select_option(PANEL.format("measure"), "brier")
     watched.at("#fig-probes-transfer")
     assert "Not computed" in page.text_content("#fig-probes-transfer .annotation-text")
+    pick(watched, "1")
+    assert not page.is_visible("#probes-elsewhere")
     assert watched.troubles == []
 
 

@@ -20,7 +20,7 @@ from stratascope.report.payload import packed_json
 from stratascope.report.probing import LOSSES, best_rows, main_rows, since
 from stratascope.report.readings import Conversation, Reading, readings_of
 from stratascope.report.sections.axes import training_steps
-from stratascope.report.sections.probe_tokens import left_out, token_views
+from stratascope.report.sections.probe_tokens import left_out, token_labels, token_views
 from stratascope.report.sections.probe_words import label_findings
 from stratascope.report.sections.probes import build as probes_section
 from stratascope.report.sections.probes import timelines
@@ -178,6 +178,14 @@ def test_tokens_where_a_probe_was_fitted_are_known(
     only = type(data)(**{**vars(data), "readings": (reading,)})
     (found,) = token_views(only)["labels"]
     assert found["found"]["step-0"]["talks"][0]["fitted"] == [3]
+
+
+def test_labels_of_tokens_stand_as_in_the_table(data: Any) -> None:
+    """Readings come sorted by name; their labels stand as the probes' do, checkpoints as in the study."""
+    only = type(data)(**{**vars(data), "readings": tuple(reversed(data.readings))})
+    assert [words for _, words in token_labels(only)] == ["emotion", "tense", "warmth"]
+    assert [words for _, words in token_labels(data)] == ["emotion", "tense", "warmth"]
+    assert token_views(data)["labels"][0]["checkpoints"] == ["step-0", "step-500", "step-1000"]
 
 
 def test_conversations_that_do_not_fit_are_counted(

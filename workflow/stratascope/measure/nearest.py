@@ -17,7 +17,7 @@ from stratascope.measure.centre import RESOLUTION
 from stratascope.measure.metrics import BoolArray, FloatArray, missing, unit
 
 # Of draws, the data included.
-DRAWS = 2000
+DRAWS = 1000
 # So many messages, of whole conversations, take part in the null.
 MOST = 150
 

@@ -134,8 +134,14 @@ class _Texts:
             StratascopeError: bad rows, with their lines.
         """
         if self._features.dataset.on_bad_row == "error":
-            rows = (row for s in shards for row in self._source.read(s.start, s.stop))
-            self._refuse([row for row in map(self._kinds.of, rows) if isinstance(row, BadRow)])
+            first: list[BadRow] = []
+            count = 0
+            for row in (row for s in shards for row in self._source.read(s.start, s.stop)):
+                self._kinds.check(row)
+                if isinstance(row, BadRow):
+                    count += 1
+                    first += [row][: LISTED - len(first)]
+            self._refuse(first, count)
 
     def read(self, shard: Shard) -> ShardTexts:
         """The texts of a shard.
@@ -144,19 +150,22 @@ class _Texts:
             StratascopeError: rows that turn out to be bad as tokens, if they are not skipped.
         """
         dataset = self._features.dataset
-        rows = map(self._kinds.of, self._source.read(shard.start, shard.stop))
+        rows = list(self._source.read(shard.start, shard.stop))
+        for row in rows:
+            self._kinds.check(row)
         texts, bad = read_texts(self._loaded, dataset, rows)
         if dataset.on_bad_row == "error":
-            self._refuse(bad)
+            self._refuse(bad, len(bad))
         return ShardTexts.of(shard, texts, bad, pooled=dataset.pooled)
 
-    def _refuse(self, bad: Sequence[BadRow]) -> None:
+    def _refuse(self, bad: Sequence[BadRow], count: int) -> None:
+        """Raise an error that lists the first of ``count`` bad rows, if there are any."""
         if bad:
             listed = "; ".join(f"line {row.line}: {row.reason}" for row in bad[:LISTED])
-            more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
-            count = "1 bad row" if len(bad) == 1 else f"{len(bad)} bad rows"
+            more = f"; and {count - LISTED} more" if count > LISTED else ""
+            rows = "1 bad row" if count == 1 else f"{count} bad rows"
             raise StratascopeError(
-                f"{self._features.label}: {count}: {listed}{more}. Mend what is bad, or leave it out with "
+                f"{self._features.label}: {rows}: {listed}{more}. Mend what is bad, or leave it out with "
                 "on_bad_row: skip"
             )
 
@@ -167,7 +176,7 @@ def _probe(loaded: Loaded, reader: Reader, *, mean: bool) -> None:
     reader.probe(make_inputs(loaded, texts), Selection(texts, mean=mean))
 
 
-def _make_all(maker: Maker, source: _Texts, shards: Sequence[Shard], total: int) -> None:
+def _make_all(maker: Maker, texts: _Texts, shards: Sequence[Shard], total: int) -> None:
     """Make shards one after the other: the next one's texts are read, and the last one is hashed and
     brought to the disk, while the model works."""
     features = maker.features
@@ -175,31 +184,35 @@ def _make_all(maker: Maker, source: _Texts, shards: Sequence[Shard], total: int)
     _probe(maker.loaded, maker.reader, mean=dataset.position in MEANS)
     budget = token_budget(maker.loaded, maker.reader.widths, pooled=dataset.pooled)
     start = begin(maker.folder, features.digest, budget)
-    began, texts = time.monotonic(), 0
-    with (
-        ThreadPoolExecutor(1, "feature-texts") as ahead,
-        ThreadPoolExecutor(1, "feature-shards") as behind,
-        maker.writer,
-    ):
-        closing: Future[None] | None = None
-        coming = ahead.submit(source.read, shards[0])
-        for i, shard in enumerate(shards):
-            content = coming.result()
-            if shard is not shards[-1]:
-                coming = ahead.submit(source.read, shards[i + 1])
+    began, done = time.monotonic(), 0
+    last: Future[None] | None = None
+    with ThreadPoolExecutor(1, "feature-shards") as behind, maker.writer:
+        for content in _ahead(texts, shards):
+            shard = content.shard
             if shard.is_done(maker.folder) or is_features(maker.folder):
                 continue  # another process was faster
             start, close = maker.make(content, start)
-            if closing is not None:
-                closing.result()
-            closing = behind.submit(close)
-            texts += len(content.texts)
-            speed = texts / (time.monotonic() - began)
-            left = sum(later.stop - later.start for later in shards[i + 1 :])
+            before, last = last, behind.submit(close)
+            if before is not None:
+                before.result()
+            done += len(content.texts)
+            speed = done / (time.monotonic() - began)
+            left = sum(later.stop - later.start for later in shards if later.number > shard.number)
             skipped = f" ({len(content.bad)} skipped)" if content.bad else ""
             maker.say(
                 f"{features.label}: shard {shard.number + 1}/{total}: {len(content.texts)} texts"
                 f"{skipped}, {speed:.1f} texts/s, about {left / max(speed, 1e-9):.0f} s left"
             )
-        if closing is not None:
-            closing.result()
+        if last is not None:
+            last.result()
+
+
+def _ahead(texts: _Texts, shards: Sequence[Shard]) -> Iterator[ShardTexts]:
+    """The texts of each shard, read by a thread while the shard before is at work."""
+    with ThreadPoolExecutor(1, "feature-texts") as thread:
+        coming = thread.submit(texts.read, shards[0])
+        for later in shards[1:]:
+            content = coming.result()
+            coming = thread.submit(texts.read, later)
+            yield content
+        yield coming.result()

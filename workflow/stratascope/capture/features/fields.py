@@ -28,11 +28,11 @@ class Kinds:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, int]] = {}
 
-    def of(self, row: Row | BadRow) -> Row | BadRow:
-        """The row itself.
+    def check(self, row: Row | BadRow) -> None:
+        """Refuse a field of another kind than in an earlier row, for a column has one kind.
 
         Raises:
-            StratascopeError: a field of another kind than in an earlier row. A column has one kind.
+            StratascopeError: with both lines.
         """
         fields = row.fields if isinstance(row, Row) else {}
         for name, value in fields.items():
@@ -45,7 +45,6 @@ class Kinds:
                     f"labels, groups: the field {name!r} is {kind} in line {row.line}, and {known} in line "
                     f"{line}; make it one kind"
                 )
-        return row
 
 
 def _kind(value: object) -> str:

@@ -105,14 +105,11 @@ def probe(
     if plan.target.kind == "logistic":
         baselines["difference_of_means"] = difference_of_means(matrix, plan.target, plan.folds)
     table = measures_of(plan.target.kind)
-    widening = {
-        name: _widening(measure, plan, shuffled)
-        for name, measure in table.items()
-        if measure.widened_as is None
-    }
+    nulls = {name: np.array([value_of(m, each) for each in shuffled]) for name, m in table.items()}
+    widening = {name: _widening(m, plan, nulls[name], shuffled) for name, m in table.items()}
     measures = {
         name: _measured(
-            name, plan, probes[0], shuffled, controls, baselines, widening[m.widened_as or name]
+            name, plan, probes[0], controls, baselines, nulls[name], widening[m.widened_as or name]
         )
         for name, m in table.items()
     }
@@ -162,14 +159,13 @@ def _measured(
     name: str,
     plan: Design,
     real: Predictions,
-    shuffled: list[Predictions],
     controls: list[Predictions],
     baselines: Mapping[str, Predictions],
+    null: FloatArray,
     widening: float,
 ) -> Measured:
     measure = MEASURES[name]
     estimate = value_of(measure, real)
-    null = np.array([value_of(measure, each) for each in shuffled])
     draws = _draws(measure, plan, real)
     lower, upper = ends_of(measure, estimate, draws, plan.counts.shape[1], widening)
     control, contrast = np.nan, (np.nan, np.nan)
@@ -215,7 +211,9 @@ def _draws(measure: Measure, plan: Design, predictions: Predictions, most: int =
     return resampled(partial(measure.compute, predictions), plan.groups, counts)
 
 
-def _widening(measure: Measure, plan: Design, shuffled: list[Predictions]) -> float:
+def _widening(
+    measure: Measure, plan: Design, null: FloatArray, shuffled: list[Predictions]
+) -> float:
     """How much wider the bootstrap's interval has to be, as a factor of its width, at least 1.
 
     Rows predicted out of fold are not independent: each was in the training set of the others, so
@@ -224,12 +222,11 @@ def _widening(measure: Measure, plan: Design, shuffled: list[Predictions]) -> fl
     95 % of the intervals of shuffled labels reach the middle of them all. Labels that have nothing to do
     with the features are as likely to be among these 95 % as any of their shuffles.
     """
-    rank = int(np.ceil(LEVEL * (len(shuffled) + 1)))
-    if not measure.widens or rank > len(shuffled) or plan.counts.shape[1] < 2:
+    rank = int(np.ceil(LEVEL * (len(null) + 1)))
+    if not measure.widens or rank > len(null) or plan.counts.shape[1] < 2:
         return 1.0
     draws = [_draws(measure, plan, each, SPREAD_RESAMPLES) for each in shuffled]
     spread = np.nanstd(draws, axis=1)
-    values = np.array([value_of(measure, each) for each in shuffled])
-    gap = np.abs(values - np.median(values))
+    gap = np.abs(null - np.median(null))
     reach = np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 0)
     return max(1.0, float(np.sort(reach)[rank - 1]) / NormalDist().inv_cdf((1 + LEVEL) / 2))

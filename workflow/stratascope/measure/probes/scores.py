@@ -73,8 +73,8 @@ class Measure:
 
     @property
     def widens(self) -> bool:
-        """Whether the bootstrap's intervals are made wider for what they do not see."""
-        return not self.of_probabilities
+        """Whether its bootstrap shows by what factor intervals have to be wider."""
+        return not self.of_probabilities and self.widened_as is None
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,10 @@ class Layer:
         """Rows as a float64 array. Raises StratascopeError where one is not finite."""
         block = np.asarray(self.array[rows]).astype(np.float64)
         # A sum is not finite if a term is not; only then look closer.
-        if not np.isfinite(block.sum()) and not (finite := np.isfinite(block).all(axis=1)).all():
-            row = int(np.flatnonzero(~finite)[0]) + (rows.start or 0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            suspect = not np.isfinite(block.sum())
+        if suspect and len(wrong := np.flatnonzero(~np.isfinite(block).all(axis=1))):
+            row = int(wrong[0]) + (rows.start or 0)
             raise StratascopeError(
                 f"{self.name}: row {row} holds NaN or infinity; leave that text out of all sides"
             )

@@ -17,13 +17,21 @@ SCALE = 1000
 
 
 def token_labels(data: ReportData) -> list[tuple[str, str]]:
-    """``(number, words)`` of each dataset and label with conversations, in order of first naming."""
+    """``(number, words)`` of each dataset and label with conversations."""
     several = len({item.dataset for item in data.readings}) > 1
-    keys = dict.fromkeys((item.dataset, item.label) for item in data.readings)
+    keys = dict.fromkeys((item.dataset, item.label) for item in _ordered(data))
     return [
         (str(number), f"{dataset}: {label}" if several else label)
         for number, (dataset, label) in enumerate(keys)
     ]
+
+
+def _ordered(data: ReportData) -> list[Reading]:
+    """Labels in the order of the table of probes, each label's checkpoints in the study's."""
+    probes = data.table("probes")
+    keys = [] if probes.empty else list(zip(probes["dataset"], probes["label"], strict=True))
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    return sorted(data.readings, key=lambda r: places.get((r.dataset, r.label), len(places)))
 
 
 def shown(data: ReportData) -> int:
@@ -49,7 +57,7 @@ def token_views(data: ReportData) -> dict[str, Any]:
     count = shown(data)
     endings = {item.dataset: item.ending for item in reversed(data.features)}
     labels: dict[tuple[str, str], dict[str, Any]] = {}
-    for item in data.readings:
+    for item in _ordered(data):
         found = labels.setdefault(
             (item.dataset, item.label),
             {

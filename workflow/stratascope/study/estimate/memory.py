@@ -14,10 +14,12 @@ from stratascope.study.estimate.disk import numbers, switched_on
 from stratascope.study.estimate.shape import Shape
 from stratascope.study.estimate.work import ITEM_BYTES, RunWork, TextWork, Work, chosen
 
-# Allocators hold more than is alive: so many times as much, in the captures that were measured.
-HELD = 1.25
+# Allocators hold more than is alive: of a pass so much more, and what lies between smaller tensors.
+HELD = 0.1
+HEAP = 1.5
+HEAP_BYTES = 100_000_000
 # Python, PyTorch and transformers, before any weight is there.
-PROCESS_BYTES = 420_000_000
+PROCESS_BYTES = 460_000_000
 # A process that uses CUDA, and what CUDA takes of the GPU. Usual values, not measured here.
 CUDA_PROCESS_BYTES = 2_000_000_000
 CUDA_CONTEXT_BYTES = 600_000_000
@@ -65,7 +67,8 @@ def memory_of(work: Work, shape: Shape, weights: int) -> Memory:
     converted = dtype != work.model.dtype and not work.files.quantized
     # The weights lie there in both precisions until the last is converted.
     other = (work.files.bytes or shape.parameters * ITEM_BYTES[dtype]) if converted else 0
-    running = int(HELD * max(_passes(work, shape), default=0))
+    running = max(_passes(work, shape), default=0)
+    running += int(HELD * running + min(HEAP * running, HEAP_BYTES))
     if work.device != "cuda":
         return Memory(PROCESS_BYTES + weights + max(other, running))
     queued = QUEUED * max((_widest(shape, run) for run in work.runs), default=0)

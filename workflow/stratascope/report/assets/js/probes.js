@@ -37,8 +37,10 @@ function fillProbes() {
   const best = layerWords(layers[bestLayer(lastKept())]);
   fillField(panel, "layer", layers.length > 1 ? [["best", `best of ${set.checkpoints[lastKept()]}: ${best}`], ["all", "every layer"], ...one] : [["0", "layer"]]);
   if (panel.querySelector('[data-axis="spacing"]')) fillField(panel, "spacing", set.steps ? SPACINGS : SPACINGS.slice(0, 1));
-  if (panel.querySelector('[data-axis="transfer"]')) {
+  const elsewhere = byId("probes-elsewhere");
+  if (elsewhere) {
     const { checkpoints, layers: inside } = set.transfer;
+    elsewhere.hidden = !checkpoints && !inside;
     const words = [["checkpoints", "between checkpoints, same layer"], ["layers", `between layers of ${inside?.checkpoint}`]];
     fillField(panel, "transfer", words.filter(([name]) => (name === "layers" ? inside : checkpoints)));
   }

@@ -143,7 +143,8 @@ function tokenCurveView() {
     ? set.classes.map((name, k) => line(tokenTalk(), k, name, ["reference", set.paints[k]]))
     : set.checkpoints.flatMap((name, c) => (tokenTalk(name) ? [line(tokenTalk(name), chosenClass, name, checkpointPaint(name, c), checkpointKey(name))] : []));
   const words = set.classes.length === 0 ? "predicted" : likeliest ? "probability" : `probability of ${plotText(set.classes[chosenClass])}`;
-  return { data, layout: { xaxis: { title: { text: "token" }, tickformat: "d", zeroline: false }, yaxis: { title: { text: words }, zeroline: false } }, closest: true };
+  const range = set.classes.length ? { range: [-0.03, 1.03] } : {};
+  return { data, layout: { xaxis: { title: { text: "token" }, tickformat: "d", zeroline: false }, yaxis: { title: { text: words }, zeroline: false, ...range } }, closest: true };
 }
 
 function startProbeTokens() {
