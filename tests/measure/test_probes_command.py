@@ -129,7 +129,7 @@ def test_labels_of_a_file_bring_texts_and_controls(arrays: Path, table: Path) ->
     _, names, texts, _ = drawn()
     found = rows(
         arrays, "--label", "mood", "--labels", table, "--sites", "hidden_out", "--layers", "1-2",
-        "--control", "first_token",
+        "--control", "first_word",
     )  # fmt: skip
     assert {(row["site"], row["layer"]) for row in found} == {("hidden_out", 1), ("hidden_out", 2)}
     plan = design(names, groups=texts, permutations=25, resamples=60)
@@ -205,7 +205,7 @@ BAD: dict[str, list[object]] = {
     "no site 'mlp'; there are hidden_out, attn_out": ["--label", "emotion", "--sites", "mlp"],
     "none of these layers; there are \\[0, 1, 2\\]": ["--label", "emotion", "--layers", "7"],
     "neither a layer nor a range": ["--label", "emotion", "--layers", "a-b"],
-    "last_token needs one text": ["--label", "emotion", "--control"],
+    "first_word needs one text": ["--label", "emotion", "--control"],
     "these are text": ["--label", "emotion", "--kind", "ridge"],
 }
 

@@ -89,7 +89,7 @@ def plain_ridge(features: Matrix, labels: Matrix, folds: Matrix) -> object:
 
 @ways
 @shapes
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_logistic_probes_are_the_plain_pipelines(
     make: Callable[[np.random.Generator], Matrix],
     count: int,
@@ -132,7 +132,7 @@ def test_ridge_probes_are_the_plain_pipelines(
 
 
 @shapes
-@pytest.mark.parametrize("count", [2, 3, 0])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow), 0])
 def test_kept_weights_are_the_plain_pipelines(
     make: Callable[[np.random.Generator], Matrix], count: int
 ) -> None:

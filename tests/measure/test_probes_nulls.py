@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stratascope.errors import StratascopeError
-from stratascope.measure.probes import design, edge_tokens
+from stratascope.measure.probes import design, edge_words
 from stratascope.measure.probes.folds import fold_numbers
 from stratascope.measure.probes.labels import target_of
 from stratascope.measure.probes.nulls import control_labels, shuffled_labels
@@ -95,11 +95,16 @@ def test_too_few_types_are_told() -> None:
         control_labels(target, np.zeros(40, dtype=int), folds, 2, 0)
 
 
-def test_edge_tokens() -> None:
-    """The first and last word or sign of each text, in lower case."""
-    texts = ["Is it so?", "Yes", "", "¿Qué? - no.X9"]
-    assert edge_tokens(texts, "first_token") == ["is", "yes", "", "¿"]
-    assert edge_tokens(texts, "last_token") == ["?", "yes", "", "x9"]
+def test_edge_words() -> None:
+    """The first and last word of each text, in lower case, but for what all texts have."""
+    texts = [
+        "<user> Is it so? <end>",
+        "<user> Yes <end>",
+        "<user> <end>",
+        "<user> ¿Qué? - no.X9 <end>",
+    ]
+    assert edge_words(texts, "first_word") == ["is", "yes", "", "qué"]
+    assert edge_words(texts, "last_word") == ["so", "yes", "", "x9"]
 
 
 BAD = {

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from stratascope.report import tested as in_words
 from stratascope.report.inputs import TABLES as READ
@@ -262,6 +263,35 @@ def test_without_labels_the_rest_is_tested(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_conversations_that_begin_alike_share_a_label(tmp_path: Path) -> None:
+    """A message that two scenarios share is one message, labelled if one of them labels it."""
+    path = save(tmp_path, "one", 0, FULL)
+    changed = json.loads(path.read_text())
+    changed["runs"][1]["messages"][0]["prefix"] = "0:0"
+    path.write_text(json.dumps(changed))
+    alone = labelled("one")
+    del alone["talk01@one"]
+    table = write(tmp_path, [path], alone)["claims"]
+    # 5 user messages in each of 12 conversations: those of talk01 but the shared one are not labelled.
+    assert row(table, "one", "auroc")["n"] == 11 * 5
+    # Each has an answer, the shared one has two.
+    assert row(table, "one", "gap_told")["n"] == 11 * 5 + 1
+    assert row(table, "one", "gap_told")["conversations"] == 11
+
+
+@pytest.mark.slow
+def test_same_bytes_with_any_number_of_blas_threads(tmp_path: Path) -> None:
+    """Nulls, intervals and estimates have the same last digits however many threads there are."""
+    path = save(tmp_path, "one", 0, FULL)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            write(tmp_path, [path], labelled("one"))
+        found.append((tmp_path / "tables" / "claims.csv").read_bytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
 def test_other_checkpoints_cost_significance_only(
     tables: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
@@ -305,7 +335,7 @@ def test_sentences_are_as_strong_as_the_numbers(data: Callable[..., ReportData])
     assert "no layer was shown" in sentences(data(), CLAIMS[1])[0].words
     (finding,) = in_words.tested(data())
     assert finding.clear
-    assert finding.words.startswith("On full: yes: references are told apart")
+    assert finding.words.startswith("On full, yes: references are told apart")
 
 
 def test_section(data: Callable[..., ReportData]) -> None:

@@ -98,7 +98,7 @@ def test_what_a_study_computes_from_its_datasets(config: Path, plan: Planner) ->
         ("labels: [mood, coin]", "labels: [mood, coin, tense]", EVERYTHING),
         ("data: talks.jsonl", "data: ./talks.jsonl", set()),
         ("groups: [pair]\n", "groups: [pair]\n    layers: all\n", set()),
-        ("position: all", "position: span\n    span: part", {"features", "extractions"}),
+        ("position: all", "position: span\n    span: part", {"features", "extractions", "report"}),
     ],
 )  # fmt: skip
 def test_what_changes_what(
@@ -115,7 +115,7 @@ def test_a_changed_text_renews_its_dataset_alone(study: Path, config: Path, plan
     before = plan()
     (study / "tokens.jsonl").write_text("other tokens")
     after = plan()
-    assert changed(names(before), names(after)) == {"features", "extractions"}
+    assert changed(names(before), names(after)) == {"features", "extractions", "report"}
     assert [item.folder for item in after.runs] == [item.folder for item in before.runs]
     kept = names(before)["features"] & names(after)["features"]
     assert {name.split("@")[0] for name in kept} == {"talks"}

@@ -1,12 +1,13 @@
 # Report: one self-contained HTML file.
 #
-# Needs: the tables, the runs' texts, and what probes read in them.
+# Needs: the tables, the runs' texts and what probes read in them, and the datasets' features.
 # Leaves: results/report.html and a stamp whose name carries its digest (see tables.smk).
 
 
 rule report:
     input:
         ancient(rules.tables.output.stamp),
+        ancient(expand(LAYOUT.extractions / "{job}.json", job=FEATURES)),
         ancient(expand(LAYOUT.readings / "{job}.json", job=READINGS)),
     output:
         html=report(LAYOUT.report, category="Report", caption="../report/report.rst"),

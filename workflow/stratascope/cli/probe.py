@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -64,8 +65,8 @@ SHOWN = (
 @click.option(
     "--control",
     is_flag=False,
-    flag_value="last_token",
-    help="Also a control task: random labels for each `last_token` (the default), `first_token`, or "
+    flag_value="first_word",
+    help="Also a control task: random labels for each `first_word` (the default), `last_word`, or "
     "value of the field CONTROL.",
 )
 @click.option(
@@ -74,7 +75,7 @@ SHOWN = (
     help="Leave the weights of probes fitted on everything in SAVE/probes.safetensors.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="[default: all cores]")
 @FORMAT
 def probe(
     features: Path,
@@ -90,7 +91,7 @@ def probe(
     control: str | None,
     save: Path | None,
     seed: int,
-    threads: int,
+    threads: int | None,
     form: str,
 ) -> None:
     """How well a linear probe reads a label off each layer, and against what that stands.
@@ -101,7 +102,7 @@ def probe(
 
     \b
     Examples:
-      stratascope probe features/step-1600 --label emotion --control first_token
+      stratascope probe features/step-1600 --label emotion --control first_word
       stratascope probe mine.npz --labels labels.csv --label topic --group author --format json
     """
     from stratascope.measure.probes import design, probe_layers
@@ -124,9 +125,10 @@ def probe(
         seed=seed,
     )
     loads = {array.name: partial(rows.matrix, array) for array in arrays}
-    found = probe_layers(loads, plan, workers=threads)
+    workers = threads or os.cpu_count() or 1
+    found = probe_layers(loads, plan, workers=workers)
     if save is not None:
-        _save(save, loads, plan, label, threads)
+        _save(save, loads, plan, label, workers)
     printed = _rows(arrays, found, _text_alone(rows, plan))
     if form == "table":
         printed = [{name: row[name] for name in SHOWN} for row in printed]
@@ -149,16 +151,16 @@ def _chosen(stored: LayerArrays, sites: str | None, layers: str | None) -> list[
 
 def _types(rows: Labelled, control: str) -> list[Any]:
     """What a control task gives random labels to."""
-    from stratascope.measure.probes import EDGE_TOKENS, edge_tokens
+    from stratascope.measure.probes import EDGE_WORDS, edge_words
 
-    if control in rows.fields or control not in EDGE_TOKENS:
+    if control in rows.fields or control not in EDGE_WORDS:
         return rows.field(control)
     if rows.texts is None or rows.text_of is not None:
         raise StratascopeError(
             f"--control: {control} needs one text for each row; name a field instead, such as one "
             "that holds each row's token"
         )
-    return edge_tokens(rows.texts, control)
+    return edge_words(rows.texts, control)
 
 
 def _text_alone(rows: Labelled, plan: Design) -> ProbeResult | None:
@@ -197,11 +199,11 @@ def _rows(
     return rows
 
 
-def _save(folder: Path, loads: Mapping[str, Any], plan: Design, label: str, threads: int) -> None:
+def _save(folder: Path, loads: Mapping[str, Any], plan: Design, label: str, workers: int) -> None:
     from stratascope.measure.probes import weights_of_layers
     from stratascope.store.probes import save_probes
 
-    fitted = weights_of_layers(loads, plan, workers=threads)
+    fitted = weights_of_layers(loads, plan, workers=workers)
     arrays = {name: {"weights": one.weights, "bias": one.bias} for name, one in fitted.items()}
     about = {"label": label, "kind": plan.target.kind, "classes": list(plan.target.classes)}
     save_probes(folder / "probes.safetensors", arrays, about)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from stratascope.report.findings import Finding
 from stratascope.report.inputs import ReportData
-from stratascope.report.text import first_upper, interval, joined, number, plural, signed
+from stratascope.report.text import interval, joined, number, plural, signed
 
 Numbers = Mapping[str, Any]
 
@@ -68,8 +68,9 @@ def tested(data: ReportData) -> list[Finding]:
     """One finding for the summary: what came of the claims on the last checkpoint."""
     last: dict[str, list[str]] = {}
     for claim in CLAIMS:
-        for sentence in sentences(data, claim)[-1:]:
-            last.setdefault(sentence.verdict, []).append(claim.title)
+        for sentence in sentences(data, claim):
+            if sentence.checkpoint == data.checkpoint_names[-1]:
+                last.setdefault(sentence.verdict, []).append(claim.title)
     if not last:
         return []
     parts = [
@@ -77,12 +78,12 @@ def tested(data: ReportData) -> list[Finding]:
         for verdict in ANSWERS
         if verdict in last
     ]
-    words = f"On {data.checkpoint_names[-1]}: {'; '.join(parts)}."
+    words = f"On {data.checkpoint_names[-1]}, {'; '.join(parts)}."
     sure = (
         "Each claim has a null of its own and is corrected for the comparisons made; the section “Claims, "
         "tested” has the numbers."
     )
-    return [Finding("Claims about emotions", first_upper(words), sure, "found" in last)]
+    return [Finding("Claims about emotions", words, sure, "found" in last)]
 
 
 def _row(rows: pd.DataFrame, quantity: str, centred: int = 1) -> Numbers | None:
@@ -261,7 +262,7 @@ CLAIMS = (
         _best_layer,
     ),
     Claim(
-        "gap", "users are nearer to it than the assistant",
+        "gap", "users are nearer to what they tell than the answers are",
         "The assistant's state moves towards what the user tells, but never all the way.",
         "A user's message minus the assistant's next, mean over layers. Null: the signs of whole "
         "conversations flipped, for “beyond” their labels exchanged. Corrected over references and "
@@ -277,7 +278,7 @@ CLAIMS = (
         _default,
     ),
     Claim(
-        "fading", "memory of it fades",
+        "fading", "memory of what was told fades",
         "Similarity to an emotion fades as the conversation goes on.",
         "Slope of the similarity, mean over layers, by messages since something was told; each telling has a "
         "level of its own. Null: labels exchanged within whole conversations. Corrected over checkpoints.",

@@ -115,6 +115,8 @@ class Plan:
             "tables": self.tables_digest,
             "text": self.study.report.model_dump(mode="json"),
         }
+        if self.feature_sets:
+            content["features"] = [item.folder for item in self.feature_sets]
         if self.readings:
             content["readings"] = [job.name for job in self.readings]
         return digest(content)

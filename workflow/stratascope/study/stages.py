@@ -57,7 +57,16 @@ STAGES = {
         ),
     ),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
-    "tables": Stage(2, ("measure", "report/tables", "report/headline.py")),
+    "tables": Stage(
+        2,
+        (
+            "measure",
+            "report/tables",
+            "report/headline.py",
+            "report/probing.py",
+            "report/moving.py",
+        ),
+    ),
     "report": Stage(2, ("report",)),
 }
 

@@ -137,7 +137,7 @@ class FeatureWriter:
                 # After an error the queue is only emptied, so that the model never waits for room.
                 if self._error is None:
                     self._write(item)
-            except (StratascopeError, OSError, ValueError, RuntimeError) as error:
+            except Exception as error:  # noqa: BLE001 - raised where the model works
                 self._error = error
             del item
             with self._room:

@@ -8,7 +8,7 @@ fits on one set of features and judges on another.
 from stratascope.measure.probes.baselines import token_counts
 from stratascope.measure.probes.crossval import Settings
 from stratascope.measure.probes.design import Design, design
-from stratascope.measure.probes.nulls import EDGE_TOKENS, TooFewTypesError, edge_tokens
+from stratascope.measure.probes.nulls import EDGE_WORDS, TooFewTypesError, edge_words
 from stratascope.measure.probes.probe import (
     Measured,
     ProbeResult,
@@ -21,7 +21,7 @@ from stratascope.measure.probes.transfer import Transfer, transfer
 from stratascope.measure.probes.weights import ProbeWeights
 
 __all__ = [
-    "EDGE_TOKENS",
+    "EDGE_WORDS",
     "MEASURES",
     "Design",
     "Measured",
@@ -31,7 +31,7 @@ __all__ = [
     "TooFewTypesError",
     "Transfer",
     "design",
-    "edge_tokens",
+    "edge_words",
     "probe",
     "probe_layers",
     "token_counts",

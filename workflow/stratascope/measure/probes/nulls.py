@@ -12,7 +12,6 @@ import numpy as np
 
 from stratascope.errors import StratascopeError
 from stratascope.measure.metrics import FloatArray, IntArray
-from stratascope.measure.probes.baselines import WORD_OR_SIGN
 from stratascope.measure.probes.folds import FEWEST
 from stratascope.measure.probes.labels import Target
 
@@ -23,7 +22,8 @@ class TooFewTypesError(StratascopeError):
     """Random labels for so few types cannot be probed."""
 
 
-EDGE_TOKENS = {"last_token": -1, "first_token": 0}
+WORD = re.compile(r"\w+")
+EDGE_WORDS = {"first_word": 0, "last_word": -1}
 
 
 def shuffled_labels(
@@ -81,13 +81,16 @@ def control_labels(
     )
 
 
-def edge_tokens(texts: Sequence[str], which: str) -> list[str]:
-    """Each text's ``last_token`` or ``first_token``, in lower case, as types for a control task.
+def edge_words(texts: Sequence[str], which: str) -> list[str]:
+    """Each text's ``first_word`` or ``last_word``, in lower case, as types for a control task.
 
-    Tokens are words and other signs by themselves, as in `token_counts`; an empty text has "".
+    Words that stand in every text, such as a template's own, are passed over; a text of no others
+    has "".
     """
-    place = EDGE_TOKENS[which]
-    return [(re.findall(WORD_OR_SIGN, text.lower()) or [""])[place] for text in texts]
+    words = [WORD.findall(text.lower()) for text in texts]
+    in_all = set.intersection(*map(set, words)) if words else set()
+    own = [[word for word in each if word not in in_all] or [""] for each in words]
+    return [each[EDGE_WORDS[which]] for each in own]
 
 
 def _usable(target: Target, labels: FloatArray, folds: IntArray) -> bool:

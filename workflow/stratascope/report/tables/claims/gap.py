@@ -79,7 +79,8 @@ def _differences(messages: Messages, cosines: FloatArray) -> dict[str, list[_Dif
     """Each quantity's differences, from cosines ``(n, k)``, mean over layers."""
     user, assistant = _pairs(messages)
     every, told = cosines[user] - cosines[assistant], messages.told[user]
-    names = [messages.conversations[row] for row in assistant]
+    # Of the user's message: conversations that begin alike share it.
+    names = [messages.conversations[row] for row in user]
 
     def kept(values: FloatArray, reference: str = "") -> _Differences:
         there = np.flatnonzero(~np.isnan(values))
