@@ -117,6 +117,7 @@ def test_rows_are_those_of_the_functions(arrays: Path) -> None:
         for name in ("estimate", "lower", "upper", "n", "groups", "majority", "p", "shuffled_95"):
             assert row[name] == pytest.approx(getattr(measured, name)), name
         assert row["p"] <= row["p_bh"] <= row["p_holm"] <= 1
+        assert row["p"] <= row["p_max"] <= 1
         assert row["control"] is row["bag_of_tokens"] is None
     best = next(r for r in found if (r["site"], r["layer"]) == ("hidden_out", 2))
     assert (best["measure"], best["n"], best["groups"]) == ("accuracy", 60, 30)

@@ -62,15 +62,6 @@ def test_a_label_is_that_of_a_reference(
         plan()
 
 
-def test_a_label_needs_references(study: Path, plan: Planner) -> None:
-    """Without reference states there is nothing to name."""
-    path = study / "scenarios" / "talk.yaml"
-    path.write_text(path.read_text() + "reference_states: []\n")
-    label(study, "joy")
-    with pytest.raises(StratascopeError, match=r"reference_states; there are none"):
-        plan()
-
-
 def test_references_have_no_labelled_messages(study: Path, plan: Planner) -> None:
     """A reference's message has no such key: what it is stands above it."""
     config = study / "config" / "config.yaml"

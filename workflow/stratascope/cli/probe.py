@@ -177,18 +177,29 @@ def _rows(
     arrays: list[LayerArray], found: Mapping[str, ProbeResult], text: ProbeResult | None
 ) -> list[dict[str, Any]]:
     """A row for each layer and measure; p-values are adjusted over the layers of a measure."""
-    from stratascope.measure.multiple import benjamini_hochberg, holm
+    from stratascope.measure.multiple import benjamini_hochberg, holm, max_statistic
+    from stratascope.measure.probes import MEASURES
 
-    results = [found[array.name].measures for array in arrays]
+    probed = [found[array.name] for array in arrays]
+    results = [one.measures for one in probed]
     p_values = {name: [result[name].p for result in results] for name in results[0]}
     p_holm = {name: holm(p) for name, p in p_values.items()}
     p_bh = {name: benjamini_hochberg(p) for name, p in p_values.items()}
+    p_max = {
+        name: max_statistic(
+            [result[name].estimate for result in results],
+            [one.shuffled[name] for one in probed],
+            MEASURES[name].higher_is_better,
+        )
+        for name in p_values
+    }
     rows = []
     for place, (array, result) in enumerate(zip(arrays, results, strict=True)):
         for name, measured in result.items():
             words = None if text is None else text.measures[name]
             numbers = asdict(measured) | {
                 "p_holm": float(p_holm[name][place]),
+                "p_max": float(p_max[name][place]),
                 "p_bh": float(p_bh[name][place]),
                 "bag_of_tokens": math.nan if words is None else words.estimate,
                 "bag_of_tokens_lower": math.nan if words is None else words.lower,

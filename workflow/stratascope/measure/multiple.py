@@ -1,7 +1,8 @@
 """Many comparisons at once: p-values adjusted so that a level of 0.05 means what it says.
 
 Thirty layers tested at 0.05 give one or two findings where nothing is. Holm bounds the chance of
-even one false finding, Benjamini-Hochberg the expected share of false ones among the findings.
+even one false finding, Benjamini-Hochberg the expected share of false ones among the findings, and
+`max_statistic` the first again, with less loss where all were tested on the same shuffles.
 """
 
 from __future__ import annotations
@@ -56,4 +57,34 @@ def _adjusted(p: npt.ArrayLike, rule: Callable[[FloatArray], FloatArray]) -> Flo
     order = made[np.argsort(values[made], kind="stable")]
     adjusted = np.full(len(values), np.nan)
     adjusted[order] = np.minimum(rule(values[order]), 1.0)
+    return adjusted
+
+
+def max_statistic(
+    values: npt.ArrayLike, null: npt.ArrayLike, higher_is_better: bool = True
+) -> FloatArray:
+    """p-values of m comparisons, adjusted by the best of all in each shuffle: ``(m,)`` in (0, 1].
+
+    ``values`` ``(m,)`` are one measure of m layers, ``null`` ``(m, N)`` the same of the same N shuffles
+    of the labels: column b holds one shuffle, seen by all layers. A layer's p-value is the share of
+    shuffles in which any layer is at least as good as it is, this one counted (Westfall & Young,
+    Resampling-Based Multiple Testing, 1993, the single-step maxT). It bounds the chance of any false
+    rejection, as Holm's does; but layers that rise and fall together do not count as so many, and
+    1 / (N + 1) can be reached however many there are. NaN is a comparison that was not made.
+    Raises StratascopeError if the shapes do not fit.
+    """
+    found, shuffles = np.asarray(values, dtype=np.float64), np.asarray(null, dtype=np.float64)
+    if found.ndim != 1 or shuffles.ndim != 2 or len(shuffles) != len(found):
+        raise StratascopeError(
+            f"a null needs a row of shuffles for each value, got {found.shape} and {shuffles.shape}"
+        )
+    made = ~np.isnan(found)
+    adjusted = np.full(len(found), np.nan)
+    if shuffles.shape[1] == 0 or not made.any():
+        return adjusted
+    sign = 1.0 if higher_is_better else -1.0
+    best = np.nanmax(sign * shuffles[made], axis=0)
+    # Equal values may differ by rounding, and count as equal.
+    as_good = (best >= sign * found[made, None] - 1e-12).sum(axis=1)
+    adjusted[made] = (1 + as_good) / (1 + shuffles.shape[1])
     return adjusted

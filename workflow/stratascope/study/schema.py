@@ -188,13 +188,13 @@ class Scenario(Strict):
         known = [reference.label for reference in self.reference_states]
         for i, prompt in enumerate(self.prompt):
             for j, message in enumerate(prompt.messages):
-                if message.label is not None and message.label not in known:
+                if known and message.label is not None and message.label not in known:
                     part = f"prompt[{i}]" if len(self.prompt) > 1 else "prompt"
                     near = nearest(message.label, known)
                     remedy = f"did you mean {near!r}?" if near else f"labels: {', '.join(known)}"
                     raise ValueError(
                         f"{part}.messages[{j}].label: {message.label!r} is no label of "
-                        f"reference_states; {remedy if known else 'there are none'}"
+                        f"reference_states; {remedy}"
                     )
         return self
 

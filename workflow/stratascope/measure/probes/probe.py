@@ -72,13 +72,15 @@ class Measured:
 class ProbeResult:
     """What a probe found: its measures by name, and what they were computed from.
 
-    ``penalty`` ``(K,)`` was chosen for each fold: 1 / C, or ridge's alpha. ``calibration`` are the
-    bins of the calibration error; none for ridge.
+    ``shuffled`` has each measure of all shuffled labels, ``(N,)``: the same shuffles for all layers of a
+    design. ``penalty`` ``(K,)`` was chosen for each fold: 1 / C, or ridge's alpha. ``calibration`` are
+    the bins of the calibration error; none for ridge.
     """
 
     kind: Kind
     classes: tuple[Any, ...]
     measures: dict[str, Measured]
+    shuffled: dict[str, FloatArray]
     predictions: Predictions
     penalty: FloatArray
     calibration: tuple[Bin, ...]
@@ -115,7 +117,7 @@ def probe(
     }
     bins = calibration(probes[0]) if plan.target.kind == "logistic" else ()
     kind, classes = plan.target.kind, plan.target.classes
-    return ProbeResult(kind, classes, measures, probes[0], found.penalty[0], bins)
+    return ProbeResult(kind, classes, measures, nulls, probes[0], found.penalty[0], bins)
 
 
 def probe_layers(
