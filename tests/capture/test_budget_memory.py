@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 # What the estimate may be, in times the measured peak.
-BAND = (0.9, 1.25)
+BAND = (0.9, 1.3)
 SIZES: dict[str, Any] = {"vocab_size": 32000, "max_position_embeddings": 4096, "eos_token_id": None}
 MODELS: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 8}
@@ -97,4 +97,4 @@ def test_memory_is_what_a_capture_takes(
     print(f"{kind} {dtype}: {estimated / 1e6:.0f} MB estimated, {peak / 1e6:.0f} MB at the peak")
     assert BAND[0] <= estimated / peak <= BAND[1]
     written = sum(path.stat().st_size for path in out.iterdir())
-    assert 0.97 * disk <= written <= disk
+    assert 0.9 * disk <= written <= disk  # where little is captured, what lists it weighs more
