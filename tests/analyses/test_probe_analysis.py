@@ -68,6 +68,22 @@ def test_baselines_stay_low_where_only_the_features_know(index: Path) -> None:
     assert found["difference_of_means"] > 0.95
 
 
+def test_shuffles_are_kept_by_their_best_layer(index: Path) -> None:
+    """The best of both layers in each shuffle: no layer has more shuffles as good as it is than these."""
+    content = json.loads(index.read_text())
+    for label, measures in content["shuffled_best"].items():
+        for measure, best in measures.items():
+            assert len(best) == 19
+            sign = -1 if measure in ("brier", "calibration_error") else 1
+            rows = rows_of(index, label=label, measure=measure)
+            counts = [
+                sum(sign * (value - row["estimate"]) >= -1e-12 for value in best) for row in rows
+            ]
+            own = [round(row["p"] * 20) - 1 for row in rows]
+            assert all(a >= b for a, b in zip(counts, own, strict=True))
+            assert sign * np.mean(best) >= max(sign * row["shuffled_mean"] for row in rows) - 1e-12
+
+
 def test_predictions_agree_with_the_accuracy(index: Path, truth: dict[str, list[Any]]) -> None:
     """Every text is predicted at every layer, under its true label; the share right is the score."""
     table = pyarrow.parquet.read_table(index.with_suffix(".parquet")).to_pylist()

@@ -14,14 +14,12 @@ from transformers import AutoConfig
 
 from stratascope.capture import packing, sites
 from stratascope.capture.families import FAMILIES, family_of
-from stratascope.capture.features import budget as batches
 from stratascope.capture.features import writing
 from stratascope.capture.loading import _auto_class
-from stratascope.capture.questions import prefixes
 from stratascope.capture.run import _learn_widths
 from stratascope.capture.writer import QUEUE_LENGTH
 from stratascope.store.runs import SOURCES
-from stratascope.study.estimate import disk, memory, planned, shape_of
+from stratascope.study.estimate import disk, memory, shape_of
 from stratascope.study.estimate.families import FAMILIES as SHAPES
 from stratascope.study.estimate.flops import flops
 from stratascope.study.schema import Capture
@@ -165,7 +163,3 @@ def test_what_the_estimate_assumes_of_other_modules() -> None:
     assert packing.ROW_BUDGET == memory.ROW_TOKENS
     assert writing.QUEUE_BYTES["cpu"] == memory.QUEUE_BYTES
     assert QUEUE_LENGTH + 2 == memory.QUEUED
-    assert prefixes.BATCH_TOKENS == planned.QUESTION_TOKENS
-    assert batches.CPU_NUMBERS == planned.BATCH_NUMBERS
-    bounds = {"cpu": batches.CPU_TOKENS, "mps": batches.CPU_TOKENS, "cuda": batches.GPU_TOKENS}
-    assert bounds == planned.BATCH_TOKENS

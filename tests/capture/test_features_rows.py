@@ -159,8 +159,40 @@ def test_spans_need_offsets_and_tokens(loaded_model: Any, extract: Any, tmp_path
     found = extract(loaded, tmp_path / "a", rows, position="span_mean", span="s", on_bad_row="skip")
     assert found.info["skipped"] == [
         {"line": 1, "reason": "it has no span"},
-        {"line": 3, "reason": "a span needs a text"},
+        {"line": 3, "reason": "it has no span"},
     ]
     slow = SimpleNamespace(is_fast=False)
     with pytest.raises(StratascopeError, match="the tokenizer of llama gives no character offsets"):
         extract(replace(loaded, tokenizer=slow), tmp_path / "b", rows, position="span", span="s")
+
+
+def test_spans_of_conversations_and_ids(loaded_model: Any, extract: Any, tmp_path: Path) -> None:
+    """The quoted part of a conversation, and a range of token ids, are those rows of all tokens."""
+    loaded = loaded_model("llama")
+    talk = (
+        Message(role="user", content="The bear sang."),
+        Message(role="assistant", content="Why?"),
+    )
+    rows = [Row(1, messages=talk, span="bear")]
+    asked = {"messages": "m", "generation_prompt": True}
+    every = extract(loaded, tmp_path / "a", rows, position="all", **asked)
+    found = extract(loaded, tmp_path / "b", rows, position="span", span="s", **asked)
+    text = every.index.column("text").to_pylist()[0]
+    start = text.index("bear")
+    offsets = loaded.tokenizer(
+        text, add_special_tokens=not loaded.tokenizer.chat_template, return_offsets_mapping=True
+    )["offset_mapping"]
+    kept = [i for i, (a, b) in enumerate(offsets) if a < start + 4 and b > start]
+    name = "layer_01/hidden_out"
+    assert 0 < len(kept) < len(offsets)
+    np.testing.assert_array_equal(found.matrix(name), every.matrix(name)[kept])
+    ids = np.array([5, 9, 30, 7, 11])
+    every = extract(loaded, tmp_path / "c", [Row(1, ids=ids)], position="all", input_ids="i")
+    found = extract(
+        loaded, tmp_path / "d", [Row(1, ids=ids, span=(1, 3))],
+        position="span", span="s", input_ids="i",
+    )  # fmt: skip
+    np.testing.assert_array_equal(found.matrix(name), every.matrix(name)[1:3])
+    twice = [Row(1, messages=talk, span="a")]  # read from a file, it would have been refused there
+    with pytest.raises(StratascopeError, match="does not leave the span 'a' there once"):
+        extract(loaded, tmp_path / "e", twice, position="span", span="s", messages="m")

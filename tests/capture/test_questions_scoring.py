@@ -137,7 +137,7 @@ class _Ending:
 
 def test_batches_hold_every_prompt_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neighbours in length, under the budget; a prompt larger than the budget, or near the border, alone."""
-    monkeypatch.setattr(prefixes, "BATCH_TOKENS", 100)
+    monkeypatch.setattr(prefixes, "QUESTION_TOKENS", 100)
     lengths = [7, 60, 300, 7, 40, 50, 8, 9]
     found = list(batches(lengths, 10, None))
     assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))

@@ -187,6 +187,16 @@ def test_conversations_ids_and_spans(opened: Open) -> None:
     assert marked == [(3, 6), (0, 3), (0, 1), (2, 3)]
     (row,) = rows_of(opened("s.csv", "text;part\nhello there;[6, 11]\n", span="part"))
     assert row.span == (6, 11)
+    talk = {
+        "talk": [{"role": "user", "content": "Hi"}],
+        "ids": [5, 6, 7],
+        "part": "Hi",
+        "some": [1, 3],
+    }
+    (row,) = rows_of(opened("t.jsonl", json.dumps(talk), messages="talk", span="part"))
+    assert row.span == "Hi"
+    (row,) = rows_of(opened("i.jsonl", json.dumps(talk), input_ids="ids", span="some"))
+    assert row.span == (1, 3)
 
 
 def test_columns_of_numbers_become_numbers(opened: Open) -> None:

@@ -21,11 +21,15 @@ GOOD = {
     "talk": [{"role": "user", "content": "Hi"}],
     "ids": [1, 2],
     "part": "text",
+    "quote": "Hi",
+    "pair": [0, 1],
 }
 TEXT = {"labels": ("y",), "groups": ("g",)}
 SPAN = {"span": "part"}
 TALK = {"messages": "talk"}
 IDS = {"input_ids": "ids"}
+QUOTE = TALK | {"span": "quote"}
+PAIR = IDS | {"span": "pair"}
 # What is asked for, what the row changes (... takes the field away), and what is told.
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (TEXT, {"text": ...}, "`text` is missing"),
@@ -45,12 +49,18 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (SPAN, {"part": "b"}, "`part` does not occur in the text"),
     (SPAN, {"part": ""}, "`part` does not occur in the text"),
     (SPAN, {"text": "aXaXa", "part": "aXa"}, "`part` occurs more than once in the text"),
-    (SPAN, {"part": [2, 7]}, "`part` is [2, 7], but the text has 6 characters"),
+    (SPAN, {"part": [2, 7]}, "`part` is [2, 7], but there are 6 characters"),
     (SPAN, {"part": [3, 3]}, "`part` is [3, 3]"),
     (SPAN, {"part": [-1, 3]}, "`part` is [-1, 3]"),
     (SPAN, {"part": [True, 3]}, "neither a part of the text nor [start, end]"),
     (SPAN, {"part": {"start": 0}}, "neither a part of the text nor [start, end]"),
     (SPAN, {"part": ...}, "`part` is missing"),
+    (QUOTE, {"quote": "Ho"}, "`quote` does not occur in the messages; it has to, once"),
+    (QUOTE, {"quote": ""}, "`quote` does not occur in the messages"),
+    (QUOTE, {"talk": 2 * GOOD["talk"]}, "`quote` occurs more than once in the messages"),
+    (QUOTE, {"quote": [0, 1]}, "`quote` is a list, not a text"),
+    (PAIR, {"pair": [1, 3]}, "`pair` is [1, 3], but there are 2 tokens"),
+    (PAIR, {"pair": "1"}, "`pair` is not [start, end]"),
     (TALK, {"talk": []}, "`talk` is not a list of messages"),
     (TALK, {"talk": "Hi"}, "`talk` is not a list of messages"),
     (TALK, {"talk": [{"role": "user"}]}, "`talk[0]` is not a message"),
@@ -182,7 +192,6 @@ def test_parquet_strings_that_are_no_utf8(tmp_path: Path) -> None:
         ("a", "x", {}, "a: the suffix (none) says no one format"),
         ("a.jsonl", "{}", {"sequence": 5}, "a.jsonl: sequence: is for tokens datasets"),
         ("a.jsonl", "{}", {"subset": "en"}, "a.jsonl: subset: is for hub datasets"),
-        ("a.jsonl", '{"t": []}', {"messages": "t", "span": "t"}, "span: marks a part of a text"),
     ],
 )
 def test_files_that_cannot_be_read(

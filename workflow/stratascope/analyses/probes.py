@@ -16,13 +16,16 @@ import pyarrow.parquet
 
 from stratascope.analyses.texts import column, groups_of
 from stratascope.errors import StratascopeError
+from stratascope.measure.multiple import best_of_all
 from stratascope.measure.probes import (
+    MEASURES,
     Design,
     Measured,
     ProbeResult,
     Settings,
     TooFewTypesError,
     design,
+    edge_words,
     probe_layers,
     token_counts,
     weights_of_layers,
@@ -36,7 +39,6 @@ from stratascope.study.dataset import Probes
 
 # What of a measure goes into the rows; its name leads.
 NUMBERS = tuple(field.name for field in fields(Measured) if field.name != "measure")
-WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def fit_probes(job: ProbeJob, place: Path, target: Path) -> None:
         "features": job.features.folder,
         "labels": {label.name: _described(label) for label in labels},
         "rows": [row for label in labels for row in _rows(label)],
+        "shuffled_best": {label.name: _shuffled_best(label) for label in labels},
         "files": recorded(beside, target.parent),
     }
     write_json(target, content)
@@ -114,23 +117,13 @@ def _design(
         seed=spec.seed,
     )
     try:
-        return planned(types=None if texts is None else _types(texts))
+        return planned(types=None if texts is None else edge_words(texts, "first_word"))
     except TooFewTypesError:
         return planned()
 
 
 def _layers(features: Features) -> dict[str, Any]:
     return {name: lambda name=name: features.matrix(name) for name in features.names}
-
-
-def _types(texts: Sequence[str]) -> list[str]:
-    """What the control task gives random labels to: the first word of a text that not all have.
-
-    A template's own words stand in every text.
-    """
-    words = [WORD.findall(text) for text in texts]
-    in_all = set.intersection(*map(set, words))
-    return [next((word for word in each if word not in in_all), "") for each in words]
 
 
 def _rows(label: Label) -> Iterator[dict[str, Any]]:
@@ -146,6 +139,25 @@ def _rows(label: Label) -> Iterator[dict[str, Any]]:
                 **{number: known(getattr(measured, number)) for number in NUMBERS},
                 "bag_of_tokens": known(words.estimate) if words else None,
             }
+
+
+def _shuffled_best(label: Label) -> dict[str, list[float | None]]:
+    """Of each measure, the best score of any site and layer in each shuffle of the label.
+
+    All saw the same shuffles, and so did other checkpoints with the same texts: the best of theirs
+    and of these is what one looks for when one looks at them all.
+    """
+    results = list(label.found.values())
+    return {
+        name: [
+            known(float(value))
+            for value in best_of_all(
+                np.stack([result.shuffled[name] for result in results]),
+                MEASURES[name].higher_is_better,
+            )
+        ]
+        for name in results[0].measures
+    }
 
 
 def place_of(name: str) -> tuple[int | None, str]:

@@ -6,6 +6,7 @@ costs no other. Torch is imported only when something is missing.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import traceback
@@ -140,6 +141,9 @@ def _capture_one(loaded: Loaded, item: Item, shown: str, say: Say) -> str | None
     from stratascope.capture.run import capture_references, capture_run
 
     try:
+        # A folder comes to its name whole: one that is not has lost files since, and nobody is at work on it.
+        if item.folder.exists() and not item.done:
+            shutil.rmtree(item.folder)
         with new_folder(item.folder) as folder:
             match item.what:
                 case Run():

@@ -83,8 +83,16 @@ def max_statistic(
     if shuffles.shape[1] == 0 or not made.any():
         return adjusted
     sign = 1.0 if higher_is_better else -1.0
-    best = np.nanmax(sign * shuffles[made], axis=0)
+    best = sign * best_of_all(shuffles[made], higher_is_better)
     # Equal values may differ by rounding, and count as equal.
     as_good = (best >= sign * found[made, None] - 1e-12).sum(axis=1)
     adjusted[made] = (1 + as_good) / (1 + shuffles.shape[1])
     return adjusted
+
+
+def best_of_all(null: FloatArray, higher_is_better: bool = True) -> FloatArray:
+    """The best of m layers in each of N shuffles: ``(m, N) -> (N,)``; NaN where no layer has one."""
+    worst = -np.inf if higher_is_better else np.inf
+    known = np.where(np.isnan(null), worst, null)
+    best = known.max(axis=0) if higher_is_better else known.min(axis=0)
+    return np.where(np.isinf(best), np.nan, best)

@@ -8,14 +8,8 @@ import torch
 
 from stratascope.capture.loading import Loaded
 from stratascope.errors import StratascopeError
+from stratascope.study.batches import GPU_TOKENS, cpu_tokens, power_of_two
 
-# On a CPU a batch must be large enough that its matrices are multiplied at full speed, and no larger:
-# its memory grows and its speed does not. Measured on two cores (models 256 to 1024 wide): 1024 and
-# 2048 tokens are within 4% of the best, 256 tokens take 10 to 20% longer.
-CPU_NUMBERS = 1 << 20
-CPU_TOKENS = (512, 2048)
-# On a GPU larger batches gain nothing, and smaller ones leave it idle.
-GPU_TOKENS = (256, 16384)
 # Part of the free memory of a GPU that is counted on; the rest is for what is not counted here.
 GPU_PART = 0.5
 
@@ -36,21 +30,14 @@ def token_budget(loaded: Loaded, widths: Mapping[str, int], *, pooled: bool) -> 
     config = loaded.config
     hidden = int(config.hidden_size)
     if loaded.device.type != "cuda":
-        widest = max(hidden, widths.get("logits", 0) // 32)
-        return _power_of_two(CPU_NUMBERS / widest, CPU_TOKENS)
+        return cpu_tokens(hidden, widths.get("logits", 0))
     inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
     numbers = 10 * hidden + 4 * inner + 3 * widths.get("logits", 0)
     numbers += 0 if pooled else 2 * sum(widths.values())
     size = numbers * loaded.model.dtype.itemsize
     devices = {p.device for p in loaded.model.parameters() if p.device.type == "cuda"}
     free = min(torch.cuda.mem_get_info(device)[0] for device in devices)
-    return _power_of_two(GPU_PART * free / size, GPU_TOKENS)
-
-
-def _power_of_two(wanted: float, bounds: tuple[int, int]) -> int:
-    """The largest one that is not above, within bounds."""
-    least, most = bounds
-    return max(least, min(most, 1 << max(0, int(wanted).bit_length() - 1)))
+    return power_of_two(GPU_PART * free / size, GPU_TOKENS)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

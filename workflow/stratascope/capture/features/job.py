@@ -5,6 +5,7 @@ Torch is imported, and the model loaded, only when something is missing; then on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -97,7 +98,9 @@ def _shards(
             check_features(features, source, folder, say, part=own, limits=limits)
             extract_features(loaded(), features, source, folder, say, part=own)
         if not is_features(folder):  # other jobs have yet to extract theirs
-            return [_listed(read_record(folder, shard)) for shard in mine]
+            # Or the last of them has this moment, and cleared the records away.
+            with contextlib.suppress(FileNotFoundError):
+                return [_listed(read_record(folder, shard)) for shard in mine]
     return [_listed(shard) for shard in dealt(Features.open(folder).info["shards"], own)]
 
 

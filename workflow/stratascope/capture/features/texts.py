@@ -55,7 +55,8 @@ def read_texts(
     Raises:
         StratascopeError: a span is asked for, and the tokenizer gives no character offsets.
     """
-    if dataset.span is not None and not loaded.tokenizer.is_fast:
+    marks_text = dataset.span is not None and dataset.input_ids is None
+    if marks_text and not loaded.tokenizer.is_fast:
         raise StratascopeError(
             f"span: the tokenizer of {loaded.checkpoint.name} gives no character offsets, so the span's "
             "tokens are unknown; use a position of the whole text"
@@ -65,7 +66,7 @@ def read_texts(
     remaining = iter(rows)
     while group := list(islice(remaining, AT_ONCE)):
         drafts = [_draft(loaded, dataset, row) for row in group]
-        tokens = _tokenize(loaded, drafts, offsets=dataset.span is not None)
+        tokens = _tokenize(loaded, drafts, offsets=marks_text)
         for draft in drafts:
             if isinstance(draft, BadRow):
                 bad.append(draft)
@@ -154,12 +155,20 @@ def _check_ids(loaded: Loaded, ids: NDArray[np.int64], *, is_text: bool) -> None
         raise UnfitError(f"two {loaded.tokenizer.bos_token!r} in front; remove it from the text")
 
 
-def _span_tokens(row: Row, tokens: prompts.Tokens) -> list[int]:
-    if row.span is None or row.text is None:
-        raise UnfitError("it has no span" if row.text is not None else "a span needs a text")
-    found = prompts.content_tokens(tokens, row.span)
+def _span_tokens(row: Row, tokens: prompts.Tokens) -> Sequence[int]:
+    span = row.span
+    if span is None:
+        raise UnfitError("it has no span")
+    if row.ids is not None:
+        return range(*span)
+    if isinstance(span, str):
+        start = tokens.text.find(span)
+        if start < 0 or tokens.text.find(span, start + 1) >= 0:
+            raise UnfitError(f"the chat template does not leave the span {span!r} there once")
+        span = (start, start + len(span))
+    found = prompts.content_tokens(tokens, span)
     if not found:
-        raise UnfitError(f"no token lies in the span {list(row.span)}")
+        raise UnfitError(f"no token lies in the span {list(span)}")
     return found
 
 

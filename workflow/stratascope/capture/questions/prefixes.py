@@ -18,10 +18,8 @@ from transformers import DynamicCache
 from stratascope.capture.generation import last_logits
 from stratascope.capture.loading import Loaded
 from stratascope.errors import StratascopeError
+from stratascope.study.batches import QUESTION_TOKENS
 
-# Tokens of a batch, pads included: enough to fill a device, little enough for any memory that holds the
-# model. Fixed, so that the same questions make the same batches everywhere.
-BATCH_TOKENS = 4096
 # A row of a batch is held through the whole generation.
 BATCH_ROWS = 64
 
@@ -56,7 +54,7 @@ def batches(lengths: Sequence[int], new: int, border: int | None) -> Iterator[li
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        full = len(batch) == BATCH_ROWS or (len(batch) + 1) * lengths[index] > BATCH_TOKENS
+        full = len(batch) == BATCH_ROWS or (len(batch) + 1) * lengths[index] > QUESTION_TOKENS
         beyond = border is not None and lengths[index] + new > border
         if batch and (full or beyond):
             yield batch

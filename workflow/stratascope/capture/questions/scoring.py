@@ -11,13 +11,13 @@ import torch
 from stratascope.capture import prompts
 from stratascope.capture.loading import Loaded
 from stratascope.capture.questions.prefixes import (
-    BATCH_TOKENS,
     Ids,
     Prefix,
     finite,
     forward,
 )
 from stratascope.errors import StratascopeError
+from stratascope.study.batches import QUESTION_TOKENS
 
 # Continuation tokens of one pass, pads included: their logits, a vocabulary wide, are held at once.
 PASS_TOKENS = 512
@@ -85,7 +85,7 @@ def _passes(indices: Sequence[int], widths: Sequence[int], before: int) -> Itera
     part: list[int] = []
     for index in sorted(indices, key=lambda i: (widths[i], i)):
         rows, width = len(part) + 1, widths[index]
-        if part and (rows * width > PASS_TOKENS or rows * (before + width) > BATCH_TOKENS):
+        if part and (rows * width > PASS_TOKENS or rows * (before + width) > QUESTION_TOKENS):
             yield part
             part = []
         part.append(index)

@@ -99,5 +99,4 @@ def _shuffled(row: pd.Series) -> str:
 def _chance(row: pd.Series) -> str:
     if pd.isna(row["p"]):
         return ""
-    holm = f", {number(row['p_holm'])} by Holm's correction" if pd.notna(row["p_holm"]) else ""
-    return f"p = {number(row['p'])}{holm}"
+    return f"p = {number(row['p'])}, {number(row['p_max'])} among all layers and checkpoints"

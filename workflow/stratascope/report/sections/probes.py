@@ -20,7 +20,7 @@ from stratascope.report.text import measure_name, source_name
 
 COLUMNS = ("estimate", "lower", "upper", "majority", "shuffled_upper", "bag_of_tokens")
 # Drawn, or shown when pointed at, for the measure that decides.
-MORE = ("shuffled_mean", "control", "selectivity", "difference_of_means", "p", "p_holm")
+MORE = ("shuffled_mean", "control", "selectivity", "difference_of_means", "p", "p_max")
 # Above this many numbers the page leaves out the other measures: the table has them.
 MOST_NUMBERS = 120_000
 # A site of the whole model has no layer.

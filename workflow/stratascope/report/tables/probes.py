@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow.compute
 import pyarrow.parquet
 
-from stratascope.measure.multiple import holm
+from stratascope.measure.multiple import best_of_all, max_statistic
+from stratascope.measure.probes import MEASURES
 from stratascope.report.tables.frames import row_frame
 from stratascope.report.tables.states import Study
 from stratascope.store.runs import read_json
@@ -19,7 +20,7 @@ from stratascope.store.runs import read_json
 PROBES = (
     "dataset", "checkpoint", "label", "site", "layer", "measure",
     "estimate", "lower", "upper", "n", "groups",
-    "majority", "shuffled_mean", "shuffled_upper", "p", "p_holm",
+    "majority", "shuffled_mean", "shuffled_upper", "p", "p_max",
     "control", "selectivity", "selectivity_lower", "selectivity_upper",
     "difference_of_means", "bag_of_tokens",
 )  # fmt: skip
@@ -40,19 +41,26 @@ _SAME = ("dataset", "label", "measure")
 def probes(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
     """`probes` and `probe_predictions`."""
     every: list[dict[str, Any]] = []
+    shuffled: dict[tuple[str, str, str], list[list[float | None]]] = {}
     for path in study.analyses.probes:
         content = read_json(path)
         place = {"dataset": content["dataset"], "checkpoint": content["checkpoint"]}
         rows = [{**place, **row, "shuffled_upper": row["shuffled_95"]} for row in content["rows"]]
         every += rows
+        for label, measures in content["shuffled_best"].items():
+            for measure, best in measures.items():
+                shuffled.setdefault((content["dataset"], label, measure), []).append(best)
         for frame in _predictions(path, place, rows):
             yield {"probe_predictions": frame}
     if every:
-        frame = row_frame(every, (name for name in PROBES if name != "p_holm"))
+        frame = row_frame(every, (name for name in PROBES if name != "p_max"))
         # All layers, sites and checkpoints were looked at for one label: all of them count.
-        frame["p_holm"] = np.nan
-        for at in frame.groupby(list(_SAME), observed=True).groups.values():
-            frame.loc[at, "p_holm"] = holm(frame.loc[at, "p"].to_numpy())
+        frame["p_max"] = np.nan
+        for key, at in frame.groupby(list(_SAME), observed=True).groups.items():
+            higher = MEASURES[key[-1]].higher_is_better
+            best = best_of_all(np.array(shuffled[key], dtype=np.float64), higher)
+            null = np.broadcast_to(best, (len(at), len(best)))
+            frame.loc[at, "p_max"] = max_statistic(frame.loc[at, "estimate"], null, higher)
         yield {"probes": frame}
 
 

@@ -45,11 +45,8 @@ def check_fields(dataset: Dataset, known: Iterable[str]) -> None:
     """Refuse a dataset without a field that was asked for.
 
     Raises:
-        StratascopeError: with the fields that are there; or a span in what has no text.
+        StratascopeError: with the fields that are there.
     """
-    kind, _ = content_field(dataset)
-    if dataset.span and kind != "text":
-        raise StratascopeError(f"span: marks a part of a text, and a row has {kind}; leave it out")
     there = sorted(set(known))
     for name, key in wanted_fields(dataset).items():
         if name not in there:
@@ -71,7 +68,7 @@ def to_row(dataset: Dataset, line: int, record: Mapping[str, Any]) -> Row | BadR
         content = CONTENT[kind](_value(record, name), name)
         span = None
         if dataset.span:
-            span = _span(_value(record, dataset.span), dataset.span, content)
+            span = SPANS[kind](_value(record, dataset.span), dataset.span, content)
         fields = {name: _label(record, name) for name in (*dataset.labels, *dataset.groups)}
     except UnreadableError as error:
         return BadRow(line, str(error))
@@ -156,7 +153,7 @@ def _parsed(value: object) -> object:
     return value
 
 
-def _span(value: object, name: str, text: str) -> tuple[int, int]:
+def _span_of_text(value: object, name: str, text: str) -> tuple[int, int]:
     if isinstance(value, str):
         start = text.find(value)
         if not value or start < 0:
@@ -164,14 +161,33 @@ def _span(value: object, name: str, text: str) -> tuple[int, int]:
         if text.find(value, start + 1) >= 0:
             raise UnreadableError(f"`{name}` occurs more than once in the text; give [start, end]")
         return start, start + len(value)
+    return _ends(value, name, len(text), "neither a part of the text nor", "characters")
+
+
+def _span_of_messages(value: object, name: str, messages: tuple[Message, ...]) -> str:
+    """The part itself: where it lies in what a model reads, its chat template decides."""
+    found = _string(value, name)
+    count = sum(message.content.count(found) for message in messages) if found else 0
+    if count != 1:
+        times = "occurs more than once" if count else "does not occur"
+        raise UnreadableError(f"`{name}` {times} in the messages; it has to, once")
+    return found
+
+
+def _span_of_ids(value: object, name: str, ids: Any) -> tuple[int, int]:
+    return _ends(_parsed(value), name, len(ids), "not", "tokens")
+
+
+def _ends(value: object, name: str, length: int, is_no: str, unit: str) -> tuple[int, int]:
     if not isinstance(value, list) or list(map(type, value)) != [int, int]:
-        raise UnreadableError(f"`{name}` is neither a part of the text nor [start, end]")
+        raise UnreadableError(f"`{name}` is {is_no} [start, end]")
     start, end = value
-    if not 0 <= start < end <= len(text):
-        raise UnreadableError(
-            f"`{name}` is [{start}, {end}], but the text has {len(text)} characters"
-        )
+    if not 0 <= start < end <= length:
+        raise UnreadableError(f"`{name}` is [{start}, {end}], but there are {length} {unit}")
     return start, end
+
+
+SPANS = {"text": _span_of_text, "messages": _span_of_messages, "input_ids": _span_of_ids}
 
 
 def _label(record: Mapping[str, Any], name: str) -> str | int | float | bool:

@@ -18,7 +18,8 @@ class Row:
     """One text: exactly one of ``text``, ``messages`` and ``ids`` is given.
 
     ``line`` counts from 1: the line of a text file, else the number of the row. ``span`` is
-    (start, end) in characters of the text, end not included. ``fields`` are the labels and groups
+    (start, end), end not included: of a text in characters, of ids in tokens; of messages the marked
+    part itself. ``fields`` are the labels and groups
     carried along, by their own names: strings, numbers, booleans.
     """
 
@@ -26,7 +27,7 @@ class Row:
     text: str | None = None
     messages: tuple[Message, ...] | None = None
     ids: NDArray[np.int64] | None = None
-    span: tuple[int, int] | None = None
+    span: tuple[int, int] | str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stratascope.study.batches import CPU_TOKENS, GPU_TOKENS, QUESTION_TOKENS, cpu_tokens
 from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.dataset import Dataset
 from stratascope.study.estimate.families import shape_of
@@ -22,11 +23,6 @@ Count = Callable[[Sequence[Message]], int]
 # Without a tokenizer: a token for so many bytes of UTF-8, and so many around each message.
 BYTES_PER_TOKEN = 4
 TEMPLATE_TOKENS = 8
-# Questions are asked in batches of so many tokens (capture.questions.prefixes).
-QUESTION_TOKENS = 4096
-# Numbers of one tensor of a batch of a dataset, and bounds of its tokens (capture.features.budget).
-BATCH_NUMBERS = 1 << 20
-BATCH_TOKENS = {"cpu": (512, 2048), "mps": (512, 2048), "cuda": (256, 16384)}
 
 
 def roughly(messages: Sequence[Message]) -> int:
@@ -135,9 +131,9 @@ def dataset_work(model: Work, dataset: Dataset, texts: Texts) -> Work:
 
 
 def _batch(dataset: Dataset, shape: Shape | None, device: Device) -> int:
-    least, most = BATCH_TOKENS[device]
-    if device == "cuda" or shape is None:
+    if device == "cuda":
         # A GPU's batches grow into what memory is free, and shrink where there is none.
-        return least
-    widest = max(shape.hidden, shape.vocabulary // 32 if "logits" in dataset.sites else 0)
-    return max(least, min(most, 1 << (BATCH_NUMBERS // widest).bit_length() - 1))
+        return GPU_TOKENS[0]
+    if shape is None:
+        return CPU_TOKENS[0]
+    return cpu_tokens(shape.hidden, shape.vocabulary if "logits" in dataset.sites else 0)
