@@ -89,12 +89,13 @@ def _probe_row(
     value = label.found(place, layer) + 0.001 * layer
     value = 1 - value if measure == "brier" else value - LOST.get(measure, 0.0)
     main = measure in ("accuracy", "r2")
+    p_max = 0.048 if main and value - 0.04 > label.majority + 0.05 else 0.24
     return {
         "dataset": "feelings", "checkpoint": checkpoint, "label": label.name, "site": "hidden_out",
         "layer": layer, "measure": measure, "estimate": value, "lower": value - 0.04,
         "upper": value + 0.03, "n": N, "groups": GROUPS, "majority": label.majority,
         "shuffled_mean": label.majority, "shuffled_upper": label.majority + 0.05, "p": 0.01,
-        "p_max": 0.048 if main and value - 0.04 > label.majority + 0.05 else 0.24, "control": label.majority + 0.02, "selectivity": value - label.majority - 0.02,
+        "p_max": p_max, "control": label.majority + 0.02, "selectivity": value - label.majority - 0.02,
         "difference_of_means": value - 0.1 if label.classes and main else None,
         "bag_of_tokens": label.words if main else None,
     }  # fmt: skip

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from stratascope.errors import StratascopeError
-from stratascope.study.names import nearest
 from stratascope.store.arrayfiles import StoredArray, arrays_in
 from stratascope.store.runs import RunFolder, is_run, read_json, tensor_name
+from stratascope.study.names import nearest
 
 Read = Callable[[], np.ndarray]
 WEIGHTS = "attn_weights"
