@@ -10,6 +10,7 @@ import numpy as np
 
 from stratascope.api.activations import Activations
 from stratascope.api.model import Model
+from stratascope.api.places import Layers
 from stratascope.api.summaries import as_array
 from stratascope.store.traces import Trace
 
@@ -19,7 +20,7 @@ def record_trace(
     prompt: str | Sequence[int],
     *,
     sites: Iterable[str] = ("hidden_out",),
-    layers: str | Sequence[int] = "all",
+    layers: Layers = "all",
     max_new_tokens: int = 0,
 ) -> Trace:
     """What ``model`` computes while it reads ``prompt``, and writes up to so many tokens.
@@ -53,4 +54,4 @@ def _trace(model: Model, acts: Activations, generated: Sequence[int]) -> Trace:
 
 def _first(acts: Activations, name: str) -> np.ndarray:
     """The only text's rows."""
-    return as_array(acts[name])[0]
+    return np.asarray(as_array(acts[name])[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 from stratascope.errors import StratascopeError
@@ -187,7 +187,11 @@ def _ends(value: object, name: str, length: int, is_no: str, unit: str) -> tuple
     return start, end
 
 
-SPANS = {"text": _span_of_text, "messages": _span_of_messages, "input_ids": _span_of_ids}
+SPANS: dict[str, Callable[[object, str, Any], tuple[int, int] | str]] = {
+    "text": _span_of_text,
+    "messages": _span_of_messages,
+    "input_ids": _span_of_ids,
+}
 
 
 def _label(record: Mapping[str, Any], name: str) -> str | int | float | bool:
