@@ -19,6 +19,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "cli": (
         {
             "analyses",
+            "api",
             "measure",
             "study",
             "store",

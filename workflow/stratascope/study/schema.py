@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from stratascope.study.dataset import StudyDataset
+from stratascope.study.microscope import Microscope
 from stratascope.study.names import check_checkpoint_name, check_name, nearest
 from stratascope.study.strict import Dtype, Strict
 
@@ -258,6 +259,7 @@ class Study(Strict):
     datasets: dict[str, StudyDataset] = Field(
         default_factory=dict, description="Name to labelled texts, whose features are extracted."
     )
+    microscope: Microscope = Microscope()
     capture: CaptureJobs = CaptureJobs()
     limits: Limits = Limits()
 

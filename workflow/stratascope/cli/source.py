@@ -1,0 +1,145 @@
+"""What the commands of the microscope look at: a stored sequence, or a model that reads a prompt."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from stratascope.errors import StratascopeError
+
+if TYPE_CHECKING:
+    from stratascope.api.model import Model
+    from stratascope.store.traces import Trace
+
+Wanted = Literal["all"] | list[int]
+
+_RANGE = re.compile(r"(-?\d+)(?:-(\d+))?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """SOURCE and the options beside it, as `with_source` reads them."""
+
+    name: str
+    prompt: str | None
+    new_tokens: int
+    revision: str | None
+    dtype: str | None
+
+    def trace(self, sites: Sequence[str], layers: Wanted = "all") -> Trace:
+        """Tensors of stored runs as they are; of a model the ``sites`` that the command needs.
+
+        Raises StratascopeError for what is neither, and for a model without a prompt.
+        """
+        if self.prompt is not None:
+            from stratascope.api.traces import record_trace
+
+            return record_trace(
+                self.model(),
+                self.prompt,
+                sites=sites,
+                layers=layers,
+                max_new_tokens=self.new_tokens,
+            )
+        from stratascope.store.traces import open_trace
+
+        path = Path(self.name)
+        if not path.exists() or (path / "config.json").is_file():
+            raise StratascopeError(
+                f"{self.name}: no captured run and no NPZ files; of a model, say with --prompt what it reads"
+            )
+        return open_trace(path)
+
+    def model(self) -> Model:
+        """The model that SOURCE names. Raises StratascopeError as ``ss.load`` does."""
+        from stratascope.api.loading import load
+
+        return load(self.name, revision=self.revision, dtype=self.dtype)
+
+
+def with_source(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command SOURCE and its options; the function gets them as ``source``."""
+
+    @click.argument("source")
+    @click.option("--prompt", help="Then SOURCE is a model, a folder or hub id, which reads this.")
+    @click.option(
+        "--new-tokens",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="With --prompt: tokens to write after it.",
+    )
+    @click.option("--revision", help="Of a model on the hub: branch, tag or commit.")
+    @click.option(
+        "--dtype",
+        type=click.Choice(["float16", "bfloat16", "float32"]),
+        help="Of a model.  [default: as saved]",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        source: str,
+        prompt: str | None,
+        new_tokens: int,
+        revision: str | None,
+        dtype: str | None,
+        **others: Any,
+    ) -> None:
+        command(source=Source(source, prompt, new_tokens, revision, dtype), **others)
+
+    return wrapped
+
+
+LAYERS = click.option(
+    "--layers", default="all", show_default=True, help="As `0,6,-1` or `0-5`; -1 is the last."
+)
+STEPS = click.option(
+    "--steps", default="all", show_default=True, help="Forward passes, as `0,1` or `0-5`."
+)
+POSITION = click.option(
+    "--position", default="all", show_default=True, help="Tokens, as `0,7,-1`; -1 is the last."
+)
+
+
+def numbers(text: str, option: str) -> Wanted:
+    """What --layers, --steps or --position says: ``all``, or ``0-2,-1`` as [0, 1, 2, -1]."""
+    if text.strip() == "all":
+        return "all"
+    found: list[int] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if not match or (match[2] and int(match[1]) > int(match[2])):
+            raise StratascopeError(
+                f"--{option}: {part!r} is neither a number nor a range; write all, 0,6,-1 or 0-5"
+            )
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return list(dict.fromkeys(found))
+
+
+def rows_of(trace: Trace, steps: Wanted, positions: Wanted = "all") -> list[int]:
+    """The rows of ``trace`` that both choose, ascending. A position is a row of the whole sequence.
+
+    Raises StratascopeError for a step or position that is not there, and where none is in both.
+    """
+    passes = _picked(steps, len(trace.steps), "step", trace)
+    rows = set(_picked(positions, len(trace), "position", trace))
+    found = [row for step in passes for row in trace.steps[step] if row in rows]
+    if not found:
+        raise StratascopeError(f"{trace.label}: none of these positions is in these steps")
+    return sorted(found)
+
+
+def _picked(wanted: Wanted, count: int, what: str, trace: Trace) -> list[int]:
+    if wanted == "all":
+        return list(range(count))
+    for number in wanted:
+        if not -count <= number < count:
+            raise StratascopeError(
+                f"{trace.label}: no {what} {number}; there are {count}: 0 to {count - 1}"
+            )
+    return sorted({int(number) % count for number in wanted})

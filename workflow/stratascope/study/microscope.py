@@ -1,0 +1,114 @@
+"""What a study looks at under the microscope: parts of stored runs, each only where it is asked for."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from stratascope.study.names import nearest
+from stratascope.study.strict import Strict
+
+Numbers = Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...]
+# `layer:index`, as the command line names a neuron, too.
+NEURON = re.compile(r"(\d+):(\d+)")
+
+
+class OfScenarios(Strict):
+    """Which runs."""
+
+    scenarios: Literal["all"] | tuple[str, ...] = Field(
+        default="all", description="Scenarios by name, whose runs are looked at."
+    )
+
+    @field_validator("scenarios", "layers", "steps", check_fields=False)
+    @classmethod
+    def _some(cls, value: str | tuple[str | int, ...]) -> str | tuple[str | int, ...]:
+        if not value:
+            raise ValueError("an empty list looks at nothing: name some, or write `all`")
+        return value if isinstance(value, str) else tuple(dict.fromkeys(value))
+
+
+class OfLayers(OfScenarios):
+    """And which of their layers."""
+
+    layers: Numbers = Field(default="all", description="Layer numbers, from 0.")
+
+
+class OfSteps(OfLayers):
+    """And which of their forward passes."""
+
+    steps: Numbers = Field(
+        default="all", description="Forward passes: 0 reads the prompt, each further one a token."
+    )
+
+
+class Lens(OfSteps):
+    """What the model would say after each layer."""
+
+
+class Residual(OfSteps):
+    """What each layer adds to the residual stream."""
+
+
+class Attention(OfLayers):
+    """Where each head looks: entropy, distance, first and previous token."""
+
+
+class CrossLayer(OfLayers):
+    """How alike the layers of a run are, token by token."""
+
+    site: str = Field(default="hidden_out", description="The site that is compared.")
+
+
+class Trajectory(OfScenarios):
+    """What single neurons do, token by token."""
+
+    neurons: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Neurons as `layer:index`, such as `2:17`."
+    )
+    site: str = Field(default="mlp_act", description="Where the neurons are.")
+
+    @field_validator("neurons")
+    @classmethod
+    def _neurons(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not NEURON.fullmatch(name):
+                raise ValueError(f"{name!r} is no neuron; write layer:index, such as 2:17")
+        return tuple(dict.fromkeys(value))
+
+
+class Heatmaps(OfSteps):
+    """Pictures of tensors, a pixel a number."""
+
+    sources: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default=("hidden_out",), description="Sites to draw."
+    )
+    per_head: bool = Field(default=False, description="One picture a head, not one a layer.")
+    normalize: Literal["none", "per_image", "signed", "global"] = "per_image"
+    reduce: Literal["signed", "abs"] = Field(
+        default="signed", description="`abs` draws magnitudes."
+    )
+    cmap: str = Field(default="viridis", description="A colour map of Matplotlib.")
+
+
+class Microscope(Strict):
+    """Each part is made where the study names it."""
+
+    lens: Lens | None = None
+    residual: Residual | None = None
+    attention: Attention | None = None
+    cross_layer: CrossLayer | None = None
+    trajectory: Trajectory | None = None
+    heatmaps: Heatmaps | None = None
+
+    def check_scenarios(self, known: tuple[str, ...]) -> None:
+        """Raise ValueError for a scenario that the study has not, with the nearest."""
+        for key in type(self).model_fields:
+            part = getattr(self, key)
+            for name in () if part is None or part.scenarios == "all" else part.scenarios:
+                if name not in known:
+                    near = nearest(name, known)
+                    there = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
+                    raise ValueError(f"microscope.{key}.scenarios: no scenario {name!r}; {there}")
