@@ -17,8 +17,8 @@ from stratascope.errors import StratascopeError
 
 if TYPE_CHECKING:
     from stratascope.measure.probes import Design, ProbeResult
-    from stratascope.store.feature_arrays import LayerArray, LayerArrays
     from stratascope.store.labelled import Labelled
+    from stratascope.store.layer_arrays import LayerArray, LayerArrays
 
 # What a table for eyes shows; the other formats hold everything.
 SHOWN = (

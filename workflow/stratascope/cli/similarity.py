@@ -13,7 +13,7 @@ from stratascope.errors import StratascopeError
 
 if TYPE_CHECKING:
     from stratascope.measure.similarity import LayerSimilarity
-    from stratascope.store.feature_arrays import LayerArray
+    from stratascope.store.layer_arrays import LayerArray
 
 
 @click.command()

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from stratascope.errors import StratascopeError
-from stratascope.store.feature_arrays import LayerArray, LayerArrays
 from stratascope.store.label_files import read_fields
+from stratascope.store.layer_arrays import LayerArray, LayerArrays
 
 # Where others' labels may have the texts.
 TEXT = "text"
