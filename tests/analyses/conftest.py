@@ -75,12 +75,12 @@ def paired(width: int = 200) -> tuple[Matrices, list[str]]:
     return {f"layer_00/{SITE}": near.astype(np.float32)}, [("no", "yes")[i] for i in label]
 
 
-def feature_set(checkpoint: str, **dataset: Any) -> FeatureSet:
+def feature_set(checkpoint: str, name: str = "talks", **dataset: Any) -> FeatureSet:
     settings = {"data": "x.jsonl", "labels": ("mood", "warmth", "coin"), "groups": ("pair",)}
     model = Checkpoint(
         checkpoint, Model(id=checkpoint), checkpoint, None, f"{checkpoint}'s weights"
     )
-    return FeatureSet("talks", StudyDataset(**settings | dataset), "content", model, 1)
+    return FeatureSet(name, StudyDataset(**settings | dataset), "content", model, 1)
 
 
 def write_features(
@@ -182,10 +182,9 @@ def transfer_job() -> Callable[..., TransferJob]:
 
     def make(sets: Sequence[FeatureSet | str], *kinds: str, **spec: Any) -> TransferJob:
         found = tuple(feature_set(item) if isinstance(item, str) else item for item in sets)
-        labels = spec.pop("labels", ("mood",))
-        return TransferJob(
-            "talks", found, (), PROBES.model_copy(update={"transfer": kinds, **spec}), labels
-        )
+        labels, others = spec.pop("labels", ("mood",)), spec.pop("others", ())
+        chosen = PROBES.model_copy(update={"transfer": kinds, **spec})
+        return TransferJob("talks", found, (), chosen, labels, others)
 
     return make
 

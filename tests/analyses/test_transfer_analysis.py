@@ -112,3 +112,30 @@ def test_an_unknown_label_is_named(place: Path, transfer_job: Job, tmp_path: Pat
     with pytest.raises(StratascopeError, match=r"talks@first.*no field 'moood'"):
         judged(transfer_job(NAMES, "checkpoints", labels=("moood",)), place, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_between_datasets(
+    made: Any, transfer_job: Job, truth: dict[str, list[Any]], tmp_path: Path
+) -> None:
+    """On another dataset, at each tensor of the last checkpoint: right where the direction is the same.
+
+    Its groups are others, though some are called alike: every text is new to the probe.
+    """
+
+    def matrices(seed: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        found = {f"layer_0{i}/hidden_out": rng.normal(size=(60, 6)) for i in (0, 1)}
+        found["layer_01/hidden_out"][:, 0] += [6.0 * (mood == "glad") for mood in truth["mood"]]
+        return {name: each.astype(np.float32) for name, each in found.items()}
+
+    sets = [made(matrices(i), truth, checkpoint=name) for i, name in enumerate(("first", "last"))]
+    letters = made(matrices(2), truth, checkpoint="last", name="letters", groups=("coin",))
+    job = transfer_job(sets, "datasets", others=(letters,))
+    rows = judged(job, tmp_path, tmp_path / "out")
+    accuracy = {row["layer_to"]: row for row in rows if row["measure"] == "accuracy"}
+    assert set(accuracy) == {0, 1}
+    assert accuracy[1]["estimate"] > 0.9
+    assert 0.3 < accuracy[0]["estimate"] < 0.7
+    for row in rows:
+        assert (row["checkpoint_from"], row["checkpoint_to"]) == ("last", "last")
+        assert (row["dataset_to"], row["n"], row["groups"]) == ("letters", 60, 2)

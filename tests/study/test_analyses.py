@@ -177,3 +177,15 @@ def test_slips_are_named(config: Path, plan: Planner, old: str, new: str, messag
 def test_the_study_knows_every_measure() -> None:
     """The names that a config may list are those of the table of measures, in its order."""
     assert tuple(SIMILARITIES) == SIMILARITY_MEASURES
+
+
+def test_probes_go_to_datasets_with_the_same_label(config: Path, plan: Planner) -> None:
+    """`transfer: [datasets]` takes the others that have the label, and waits for their features."""
+    text = config.read_text().replace("[checkpoints]", "[datasets]")
+    config.write_text(text)
+    with pytest.raises(StratascopeError, match=r"datasets.talks.probes.transfer: no other dataset"):
+        _ = plan().transfers
+    config.write_text(text + "  letters: {data: tokens.jsonl, labels: [coin], probes: false}\n")
+    (job,) = plan().transfers
+    assert [(item.name, item.checkpoint.name) for item in job.others] == [("letters", "late")]
+    assert {part.features.name for made in job.after for part in made.parts} >= {"talks", "letters"}

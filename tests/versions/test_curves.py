@@ -31,6 +31,16 @@ SIMILARITY = [
 ]
 
 
+PROBES = """\
+dataset,checkpoint,label,layer,measure,estimate,lower,upper,bag_of_tokens
+talks,null,mood,0,accuracy,0.5,0.4,0.6,0.5
+talks,null,mood,1,accuracy,0.7,0.6,0.8,0.5
+talks,null,mood,2,brier,0.9,0.8,1,0.5
+talks,1e5,mood,0,accuracy,0.9,0.8,1,0.5
+talks,1e5,warmth,0,r2,,,,
+"""
+
+
 @pytest.fixture
 def curves(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
     tables = tmp_path / "results" / "tables"
@@ -38,6 +48,7 @@ def curves(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
     (tables / "checkpoints.csv").write_text(CHECKPOINTS)
     rows = [",".join(map(str, (*row[:2], "user", *row[2:]))) for row in SIMILARITY]
     (tables / "snapshot_reference.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    (tables / "probes.csv").write_text(PROBES)
     written = write_curves(tmp_path)
     return {path.stem: list(csv.DictReader(path.open())) for path in written}
 
@@ -71,6 +82,15 @@ def test_drift(curves: dict[str, list[dict[str, str]]]) -> None:
         ("layer 00", "1e5", "0.8"),
         ("layer 01", "1e5", "0.85"),
     ]
+
+
+def test_probes(curves: dict[str, list[dict[str, str]]], tmp_path: Path) -> None:
+    """The best layer of each label and checkpoint by the deciding measure; nothing without probes."""
+    points = [(row["line"], row["checkpoint"], row["estimate"]) for row in curves["probes"]]
+    assert points == [("mood", "null", "0.7"), ("mood", "1e5", "0.9")]
+    (tmp_path / "results" / "tables" / "probes.csv").unlink()
+    (path,) = (path for path in write_curves(tmp_path) if path.stem == "probes")
+    assert path.read_text() == "panel,line,checkpoint,estimate,lower,upper,bag_of_tokens\n"
 
 
 def test_without_tables(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ results/tables themselves. All have the columns ``panel`` and ``line``, one x an
 - ``layers.csv``: final against initial state, mean over runs; a panel a source, a line a checkpoint;
 - ``references.csv``: message against reference at the last layer, mean over conversations; a panel a
   checkpoint, a line a reference;
-- ``drift.csv``: initial states on a checkpoint against the first one; a panel a source, a line a layer.
+- ``drift.csv``: initial states on a checkpoint against the first one; a panel a source, a line a layer;
+- ``probes.csv``: the best layer's score of each label; a panel a dataset, a line a label. Without rows
+  where nothing was probed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from stratascope.store.layout import RESULTS, Layout
 PLOTS = RESULTS / "plots"
 SOURCE = "hidden_out"
 MEASURES = ["centred_cosine", "cosine"]
+# What a probe is judged by: of classes, of quantities.
+DECIDING = ("accuracy", "r2")
 
 
 def write_curves(root: Path) -> list[Path]:
@@ -33,6 +37,7 @@ def write_curves(root: Path) -> list[Path]:
         "layers": layers(checkpoints),
         "references": references(similarity),
         "drift": drift(checkpoints),
+        "probes": probes(tables / "probes.csv"),
     }
     written = []
     for name, frame in curves.items():
@@ -79,6 +84,18 @@ def drift(checkpoints: pd.DataFrame) -> pd.DataFrame:
     return _curve(rows, "checkpoint")
 
 
+def probes(path: Path) -> pd.DataFrame:
+    """``panel, line, checkpoint, estimate``, and the interval and the words alone, out of probes.csv."""
+    columns = ["estimate", "lower", "upper", "bag_of_tokens"]
+    if not path.is_file():
+        return pd.DataFrame(columns=["panel", "line", "checkpoint", *columns])
+    rows = _read(path)
+    rows = rows[rows["measure"].isin(DECIDING) & rows["estimate"].notna()]
+    best = rows.groupby(["dataset", "label", "checkpoint"], sort=False)["estimate"].idxmax()
+    named = rows.loc[best].assign(panel=rows["dataset"], line=rows["label"])
+    return named[["panel", "line", "checkpoint", *columns]]
+
+
 def _curve(rows: pd.DataFrame, x: str) -> pd.DataFrame:
     return rows[["panel", "line", x, *MEASURES]].dropna(subset=MEASURES[:1])
 
@@ -87,5 +104,5 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise StratascopeError(f"{path}: not there; run snakemake first")
     # A reference or a checkpoint may be called `null` or `1e5`.
-    names = dict.fromkeys(("run", "checkpoint", "reference"), str)
+    names = dict.fromkeys(("run", "checkpoint", "reference", "dataset", "label"), str)
     return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])

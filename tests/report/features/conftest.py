@@ -130,8 +130,14 @@ def transfer_rows(names: list[str]) -> Iterator[dict[str, Any]]:
             "dataset": "feelings", "label": "emotion", "site": "hidden_out", "measure": "accuracy",
             "checkpoint_from": one, "layer_from": i, "checkpoint_to": two, "layer_to": j,
             "estimate": value, "lower": value - 0.05, "upper": value + 0.05, "majority": 0.25,
-            "n": N, "groups": GROUPS,
+            "n": N, "groups": GROUPS, "dataset_to": "feelings",
         }  # fmt: skip
+    yield {
+        "dataset": "feelings", "label": "emotion", "site": "hidden_out", "measure": "accuracy",
+        "checkpoint_from": names[-1], "layer_from": 5, "checkpoint_to": names[-1], "layer_to": 5,
+        "estimate": 0.61, "lower": 0.5, "upper": 0.7, "majority": 0.25,
+        "n": 40, "groups": 40, "dataset_to": "<letters>",
+    }  # fmt: skip
 
 
 def similarity_rows(names: list[str]) -> Iterator[dict[str, Any]]:

@@ -303,3 +303,13 @@ def test_a_large_study_stays_small(data: Any, probes: pd.DataFrame) -> None:
     assert content is not None
     assert not content.context["left_out"]
     assert len(packed_json(content.arrays["probes"])) < 400_000
+
+
+def test_other_datasets_are_a_table_of_their_own(data: Any) -> None:
+    """What a probe gets right on another dataset is told, and is no cell of the other figure."""
+    content = probes_section(data)
+    assert content is not None
+    (row,) = content.context["datasets"]
+    assert (row["dataset_to"], row["estimate"], row["n"]) == ("<letters>", 0.61, 40)
+    layers = content.arrays["probes"]["sets"][0]["transfer"]["layers"]["layers"]
+    assert layers == sorted(layers)

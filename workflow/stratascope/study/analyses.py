@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from stratascope.errors import StratascopeError
 from stratascope.study.dataset import Probes, Similarity, StudyDataset
 from stratascope.study.digest import digest
 from stratascope.study.features import FeatureJob, FeatureSet
@@ -72,13 +73,14 @@ class ReadingJob:
 
 @dataclass(frozen=True)
 class TransferJob:
-    """Probes of one dataset's labels, judged on other checkpoints or layers."""
+    """Probes of one dataset's labels, judged on other checkpoints, layers or datasets (``others``)."""
 
     dataset: str
     sets: tuple[FeatureSet, ...]
     after: tuple[FeatureJob, ...]
     spec: Probes
     labels: tuple[str, ...]
+    others: tuple[FeatureSet, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -90,6 +92,7 @@ class TransferJob:
                 "spec": self.spec.model_dump(mode="json", exclude={"labels"}),
                 "labels": self.labels,
                 "groups": self.sets[0].dataset.groups,
+                "others": [[item.folder, item.dataset.groups] for item in self.others],
             }
         )
 
@@ -159,12 +162,46 @@ def reading_jobs(
 
 
 def transfer_jobs(jobs: Iterable[FeatureJob]) -> tuple[TransferJob, ...]:
-    """A job for every dataset whose probes are to be judged elsewhere, too."""
-    return tuple(
-        TransferJob(name, sets, after, spec, labels)
-        for name, sets, after in _by_dataset(jobs)
-        if (spec := _spec(sets[0]).probes) and spec.transfer and (labels := _labels(sets[0]))
+    """A job for every dataset whose probes are to be judged elsewhere, too.
+
+    Raises:
+        StratascopeError: judged on other datasets, and none has one of its labels.
+    """
+    every = list(_by_dataset(jobs))
+    found = []
+    for name, sets, after in every:
+        spec, labels = _spec(sets[0]).probes, _labels(sets[0])
+        if not spec or not spec.transfer or not labels:
+            continue
+        others: tuple[FeatureSet, ...] = ()
+        if "datasets" in spec.transfer:
+            others = _with_a_label(
+                sets[-1], labels, [item for _, each, _ in every for item in each]
+            )
+            made = (job for _, each, jobs in every if {*each} & {*others} for job in jobs)
+            after = tuple(dict.fromkeys((*after, *made)))
+        found.append(TransferJob(name, sets, after, spec, labels, others))
+    return tuple(found)
+
+
+def _with_a_label(
+    own: FeatureSet, labels: Sequence[str], every: Sequence[FeatureSet]
+) -> tuple[FeatureSet, ...]:
+    """The other datasets on the same checkpoint that carry one of these labels, a row a text."""
+    found = tuple(
+        item
+        for item in every
+        if item.name != own.name
+        and item.checkpoint == own.checkpoint
+        and item.dataset.pooled
+        and {*labels} & {*item.dataset.labels}
     )
+    if not found:
+        raise StratascopeError(
+            f"datasets.{own.name}.probes.transfer: no other dataset on {own.checkpoint.name} has "
+            f"a label {' or '.join(labels)}; give one the same label, or leave `datasets` out"
+        )
+    return found
 
 
 def similarity_jobs(jobs: Iterable[FeatureJob]) -> tuple[SimilarityJob, ...]:

@@ -121,8 +121,8 @@ class Probes(Strict):
     )
     bootstrap: int = Field(default=1000, ge=1, description="Draws for the intervals.")
     permutations: int = Field(default=20, ge=0, description="Draws of the shuffled-label null.")
-    transfer: tuple[Literal["checkpoints", "layers"], ...] = Field(
-        default=(), description="Also judge probes on other checkpoints, or other layers."
+    transfer: tuple[Literal["checkpoints", "layers", "datasets"], ...] = Field(
+        default=(), description="Also judge probes on other checkpoints, layers, or datasets."
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of folds, draws and control tasks.")
 

@@ -47,6 +47,7 @@ def build(data: ReportData) -> Content | None:
             "left_out": rest and not complete,
             "with_predictions": bool(wrong["sets"]),
             "with_transfer": not data.table("probe_transfer").empty,
+            "datasets": between_datasets(data.table("probe_transfer")),
             "token_labels": token_labels(data),
             "talks_left_out": left_out(data),
             "spaced": training_steps(_names(probes)) is not None,
@@ -87,9 +88,20 @@ def label_axis(probes: pd.DataFrame) -> Axis:
 def _sets(data: ReportData, probes: pd.DataFrame) -> list[dict[str, Any]]:
     transfer = data.table("probe_transfer")
     if not transfer.empty:
+        transfer = transfer[transfer["dataset_to"] == transfer["dataset"]]
         transfer = _without_gaps(transfer, "layer_from", "layer_to")
     groups = {} if transfer.empty else dict(list(transfer.groupby(PROBE, sort=False)))
     return [_set(key, rows, groups.get(key)) for key, rows in probes.groupby(PROBE, sort=False)]
+
+
+def between_datasets(transfer: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each label and other dataset the layer that does best there, by the deciding measure."""
+    if transfer.empty:
+        return []
+    away = (transfer["dataset_to"] != transfer["dataset"]) & transfer["measure"].isin(MAIN)
+    rows = transfer[away & transfer["estimate"].notna()]
+    best = rows.groupby([*PROBE, "dataset_to"], sort=False)["estimate"].idxmax()
+    return list(rows.loc[best].to_dict("records"))
 
 
 def _set(key: Any, rows: pd.DataFrame, transfer: pd.DataFrame | None) -> dict[str, Any]:

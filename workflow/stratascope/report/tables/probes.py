@@ -30,7 +30,7 @@ PREDICTIONS = (
 )  # fmt: skip
 TRANSFER = (
     "dataset", "label", "site", "checkpoint_from", "layer_from", "checkpoint_to", "layer_to",
-    "measure", "estimate", "lower", "upper", "majority", "n", "groups",
+    "measure", "estimate", "lower", "upper", "majority", "n", "groups", "dataset_to",
 )  # fmt: skip
 
 # A label's best layer is the one with the highest of these, whichever its probe has.
