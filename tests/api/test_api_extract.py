@@ -32,6 +32,15 @@ def test_rows_are_those_of_recording(model: ss.Model, texts: list[str], position
     assert features.index["text"].to_pylist() == texts
 
 
+def test_a_backbone_without_its_head(model: ss.Model, texts: list[str]) -> None:
+    """Loaded without a head, the same weights give the same features."""
+    backbone = ss.wrap(model.module.base_model, model.tokenizer)
+    whole = ss.extract(model, texts, layers=[1])
+    found = ss.extract(backbone, texts, layers=[1])
+    name = "layer_01/hidden_out"
+    np.testing.assert_array_equal(found.matrix(name), whole.matrix(name))
+
+
 def test_every_token_and_modules(model: ss.Model, texts: list[str]) -> None:
     """`all` has a row a token, and modules are named beside sites as in recording, patterns too."""
     names = ("hidden_out", "model.layers.*.mlp", "model.norm:input")

@@ -18,9 +18,10 @@ from stratascope.api.generated import Generated, write
 from stratascope.api.gradients import Of, differentiate
 from stratascope.api.inputs import is_text, one_prompt, padded, read_texts
 from stratascope.api.passes import Pass
-from stratascope.api.places import Layers, family_at, find_taps
+from stratascope.api.places import Layers, find_taps
 from stratascope.api.recorder import Recorder, recording
 from stratascope.capture.families import Family
+from stratascope.capture.families.placed import family_at
 from stratascope.capture.hooks import language_config
 from stratascope.capture.loading import Loaded
 from stratascope.capture.modules import module_tree

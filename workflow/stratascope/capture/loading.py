@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from stratascope.capture.attention import IMPLEMENTATION
 from stratascope.capture.dcp import find_dcp, read_dcp
 from stratascope.capture.families import Family, family_of
+from stratascope.capture.families.placed import family_at
 from stratascope.capture.prompts import token_text
 from stratascope.errors import StratascopeError
 from stratascope.study.checkpoints import Checkpoint
@@ -61,10 +63,10 @@ class Loaded:
         """The configuration of the language model proper."""
         return self.model.config.get_text_config(decoder=True)
 
-    @property
+    @cached_property
     def family(self) -> Family | None:
-        """Where this architecture keeps its parts; none for one without an entry."""
-        return family_of(self.model.config)
+        """Where this model keeps its parts; none for an architecture without an entry."""
+        return family_at(self.model)
 
     @property
     def device(self) -> torch.device:
