@@ -39,7 +39,7 @@ def test_contributions_sum_to_the_logit(loaded_model: Any, name: str) -> None:
     """Embedding, attention, MLPs and biases sum to the logit before the cap, heads to attention."""
     loaded = loaded_model(f"{name}+chat")
     trace, end, logits = recorded(loaded, name)
-    rows = residual_rows(trace, end, Chosen(ROWS, TOKENS))
+    rows = residual_rows(trace, end, Chosen(ROWS, TOKENS), str)
     if name in ("gemma2", "gemma3"):  # undo the cap
         logits = 3 * np.arctanh(logits / 3)
     assert len(rows) == len(ROWS) * loaded.layers

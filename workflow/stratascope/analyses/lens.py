@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stratascope.analyses.places import at_places, next_tokens, short
-from stratascope.analyses.readout import End
+from stratascope.analyses.readout import End, Text
 from stratascope.errors import StratascopeError
 from stratascope.measure.lens import Reading, final_logits, read_layer
 from stratascope.store.traces import Trace
@@ -17,7 +16,6 @@ from stratascope.study.names import nearest
 
 # Sites that live in the residual stream: only these the final norm can read.
 SITES = ("hidden_in", "attn_out", "mlp_down_out", "hidden_out")
-Text = Callable[[int], str]
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from stratascope.errors import StratascopeError
 from stratascope.measure.readout import Norm, Readout
+from stratascope.store.traces import Trace
 from stratascope.store.weights import Weights
 from stratascope.study.readouts import Plan, plan_of
+
+# What a token id stands for.
+Text = Callable[[int], str]
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,16 @@ class End:
     def of(cls, config: Mapping[str, Any], weights: Weights) -> End:
         """Raises StratascopeError for a model without a head, or whose way to logits is not known."""
         return cls(plan_of(config, weights.shown), weights)
+
+    def check(self, trace: Trace) -> None:
+        """Raise StratascopeError for a sequence that another model has read."""
+        width = trace.at(trace.layers[0], "hidden_out").shape[1]
+        shape = self.plan.shape
+        if width != shape.hidden or trace.layers[-1] >= shape.layers:
+            raise StratascopeError(
+                f"{trace.label}: {trace.layers[-1] + 1} layers of {width} numbers were recorded, and "
+                f"{self.weights.shown} has {shape.layers} of {shape.hidden}: it is another model's"
+            )
 
     @property
     def layers(self) -> int:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from stratascope.analyses.places import at_places, short
-from stratascope.analyses.readout import End
+from stratascope.analyses.places import at_places, next_tokens, short
+from stratascope.analyses.readout import End, Text
+from stratascope.errors import StratascopeError
+from stratascope.measure.lens import final_logits
 from stratascope.measure.residual import (
     Linear,
     by_head,
@@ -35,8 +37,35 @@ class Chosen:
     against: int | None = None
 
 
+def choose(
+    trace: Trace, end: End, rows: list[int], token: int | None = None, against: int | None = None
+) -> Chosen:
+    """The given ``token``, or at each row the one that came next; if none did, the likeliest.
+
+    Raises:
+        StratascopeError: a token that the vocabulary lacks.
+    """
+    size = end.plan.shape.vocabulary
+    for named in (token, against):
+        if named is not None and not 0 <= named < size:
+            raise StratascopeError(f"no token {named}; the vocabulary has 0 to {size - 1}")
+    if token is not None:
+        return Chosen(rows, [token] * len(rows), against)
+    came = next_tokens(trace, rows)
+    open_rows = [row for row, token in zip(rows, came, strict=True) if token < 0]
+    if open_rows:
+        last = trace.at(end.layers - 1, "hidden_out")[open_rows]
+        likeliest = iter(final_logits(end.readout, last).argmax(-1).tolist())
+        came = [next(likeliest) if token < 0 else token for token in came]
+    return Chosen(rows, came, against)
+
+
 def residual_rows(
-    trace: Trace, end: End, chosen: Chosen, layers: Sequence[int] | None = None
+    trace: Trace,
+    end: End,
+    chosen: Chosen,
+    text: Text,
+    layers: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """One row a token and layer (``layers``, or all): norms, cosines, contributions to the logit.
 
@@ -54,7 +83,11 @@ def residual_rows(
         for layer in trace.layers
     }
     whole = _whole(trace, chosen.rows, linear, found.values())
-    places = at_places(trace, chosen.rows)
+    against = None if chosen.against is None else text(chosen.against)
+    places = [
+        place | {"target_token": text(token), "against_token": against}
+        for place, token in zip(at_places(trace, chosen.rows), chosen.tokens, strict=True)
+    ]
     return [
         {"layer": layer, **place}
         | {key: _at(values, i) for key, values in (found[layer] | whole).items()}

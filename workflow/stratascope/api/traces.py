@@ -49,6 +49,7 @@ def _trace(model: Model, acts: Activations, generated: Sequence[int]) -> Trace:
         generated=tuple(generated),
         steps=tuple(range(start, end) for start, end in zip([0, *ends], ends, strict=False)),
         read={name: partial(_first, acts, name) for name in acts},
+        revision=model.checkpoint.revision,
     )
 
 

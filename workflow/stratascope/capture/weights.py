@@ -6,7 +6,7 @@ From safetensors they are read without torch, so that a logit lens starts in a f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ def _from_bin(fetch: Fetch, shown: str) -> Weights | None:
     read = {}
     for file in files:
         for name, tensor in _pickled(fetch, shown, file).items():
-            read[name] = partial(_rows, lambda tensor=tensor: tensor)
+            read[name] = partial(_rows, tensor)
     return Weights(shown, read)
 
 
@@ -109,10 +109,10 @@ def _from_dcp(checkpoint: Checkpoint) -> Weights | None:
         return None
     names = load_skeleton(checkpoint).state_dict()
 
-    def tensor(name: str) -> torch.Tensor:
-        return read_dcp(folder, [name])[name]
+    def read(name: str, rows: Rows) -> np.ndarray:
+        return _rows(read_dcp(folder, [name])[name], rows)
 
-    return Weights(checkpoint.name, {name: partial(_rows, partial(tensor, name)) for name in names})
+    return Weights(checkpoint.name, {name: partial(read, name) for name in names})
 
 
 def _of_gguf(checkpoint: Checkpoint) -> tuple[dict[str, Any], Weights]:
@@ -120,14 +120,10 @@ def _of_gguf(checkpoint: Checkpoint) -> tuple[dict[str, Any], Weights]:
 
     model = load(checkpoint).model
     config = json.loads(model.config.to_json_string(use_diff=False))
-    read = {
-        name: partial(_rows, lambda tensor=tensor: tensor)
-        for name, tensor in model.state_dict().items()
-    }
+    read = {name: partial(_rows, tensor) for name, tensor in model.state_dict().items()}
     return config, Weights(checkpoint.name, read)
 
 
-def _rows(tensor: Callable[[], torch.Tensor], rows: Rows) -> np.ndarray:
-    found = tensor()
-    picked = found if rows is None else found[rows]
+def _rows(tensor: torch.Tensor, rows: Rows) -> np.ndarray:
+    picked = tensor if rows is None else tensor[rows]
     return np.array(picked.float().cpu().numpy(), dtype=np.float32)

@@ -34,7 +34,7 @@ class Norm:
         """What it multiplies each number with, beside the scale: (width,)."""
         if self.weight is None:
             return np.ones(width, np.float32)
-        return self.weight + 1 if self.kind == "rms_plus_one" else self.weight
+        return np.asarray(self.weight + 1 if self.kind == "rms_plus_one" else self.weight)
 
     def scale(self, states: np.ndarray) -> np.ndarray:
         """What it divides by: (..., 1), above 0."""

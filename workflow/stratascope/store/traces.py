@@ -33,7 +33,8 @@ class Trace:
     ``token_ids`` and ``tokens`` are those of the rows, in order; ``generated`` the ids that the passes
     chose, one a step. ``steps`` are the rows that each forward pass added: the prompt, then one token
     each. ``read`` gives a tensor by its name, (rows, width) or for attention weights (heads, rows, rows).
-    ``model`` is its id as recorded, ``root`` the folder that a relative one is to be sought from.
+    ``model`` is its id as recorded, ``root`` the folder that a relative one is to be sought from,
+    ``revision`` the commit of one from the hub.
     """
 
     label: str
@@ -44,9 +45,15 @@ class Trace:
     generated: tuple[int, ...]
     steps: tuple[range, ...]
     read: Mapping[str, Read]
+    revision: str | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def step_of_row(self) -> list[int]:
+        """The forward pass that read each row."""
+        return [step for step, rows in enumerate(self.steps) for _ in rows]
 
     @property
     def layers(self) -> list[int]:
@@ -140,6 +147,7 @@ def _of_run(run: RunFolder) -> Trace:
         generated=tuple(step["generated_token_id"] for step in entries),
         steps=tuple(range(*step["rows"]) for step in entries),
         read={name: partial(reader.float32, name) for name in reader.entries},
+        revision=run.info["model"]["revision"],
     )
 
 

@@ -1,0 +1,183 @@
+"""What a sequence's layers say through the model's own head: logit lens, residual stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stratascope.cli.options import FORMAT, print_rows, say
+from stratascope.cli.source import LAYERS, STEPS, Source, Wanted, numbers, with_source
+from stratascope.errors import StratascopeError
+
+if TYPE_CHECKING:
+    from stratascope.analyses.readout import End
+    from stratascope.capture.vocabulary import Vocabulary
+    from stratascope.store.traces import Trace
+
+POSITION = click.option(
+    "--position",
+    default="-1",
+    show_default=True,
+    help="`all`, tokens of the sequence as `0-7`, or from each step's end: -1 chooses the next token.",
+)
+MODEL = click.option(
+    "--model", help="The model of SOURCE, if that does not say it or it has moved."
+)
+# So many of the likeliest tokens are shown to eyes.
+SHOWN = 3
+
+
+@click.command("logit-lens")
+@with_source
+@click.option(
+    "--site",
+    default="hidden_out",
+    show_default=True,
+    help="hidden_in, attn_out, mlp_down_out or hidden_out.",
+)
+@LAYERS
+@STEPS
+@POSITION
+@click.option("--top-k", type=click.IntRange(1), default=10, show_default=True)
+@MODEL
+@FORMAT
+def logit_lens(
+    source: Source, site: str, layers: str, steps: str, position: str, top_k: int, model: str | None,
+    form: str,
+) -> None:  # fmt: skip
+    """What the model would say after each layer, read by its own final norm and head.
+
+    The likeliest tokens; entropy; KL(final || layer), how far from the last layer's distribution; rank
+    and log-probability of the last layer's choice and of the token that came next. In nats.
+
+    \b
+    Examples:
+      stratascope logit-lens results/runs/RUN --steps 0
+      stratascope logit-lens models/demo/step-1600 --prompt "I am so" --position all --format json
+    """
+    from stratascope.analyses.lens import Asked, check_site, lens_rows
+    from stratascope.analyses.places import rows_in_steps
+
+    check_site(site)
+    chosen = numbers(layers, "layers")
+    trace = _trace(source, dict.fromkeys((site, "hidden_out")))
+    end, words = _end_of(trace, source, model)
+    rows = rows_in_steps(trace, _listed(steps, "steps"), _listed(position, "position"))
+    asked = Asked(rows, trace.chosen_layers(chosen, site), site, top_k)
+    found = lens_rows(trace, end, asked, words.text)
+    print_rows([_shown(row, form, top=_top) for row in found], form)
+
+
+@click.command()
+@with_source
+@LAYERS
+@STEPS
+@POSITION
+@click.option("--token", help="Whose logit, a text or an id.  [default: the token that came next]")
+@click.option("--against", help="Minus the logit of this token.")
+@MODEL
+@FORMAT
+def residual(
+    source: Source, layers: str, steps: str, position: str, token: str | None, against: str | None,
+    model: str | None, form: str,
+) -> None:  # fmt: skip
+    """What each layer adds to the residual stream, and directly to the logit of a token.
+
+    Norms of the stream and of what attention and MLP add, their cosines with the stream before and
+    after the layer, and their contributions to the logit (before a soft cap), with the final norm's
+    scale held. Contributions of all layers, the embedding, biases and the rest sum to `logit`.
+
+    \b
+    Examples:
+      stratascope residual results/runs/RUN --steps 0
+      stratascope residual models/demo/step-1600 --prompt "I am so" --token happy --against sad
+    """
+    from stratascope.analyses.places import rows_in_steps
+    from stratascope.analyses.residual import HEAD_SITES, SITES, choose, residual_rows
+
+    chosen = numbers(layers, "layers")
+    trace = _trace(source, (*SITES, *HEAD_SITES))
+    end, words = _end_of(trace, source, model)
+    rows = rows_in_steps(trace, _listed(steps, "steps"), _listed(position, "position"))
+    whose = choose(
+        trace,
+        end,
+        rows,
+        None if token is None else words.token(token),
+        None if against is None else words.token(against),
+    )
+    if not end.plan.adds_up:
+        say(
+            "this model norms the stream itself: contributions do not sum to it, so none to a logit"
+        )
+    found = residual_rows(trace, end, whose, words.text, trace.chosen_layers(chosen, "hidden_out"))
+    print_rows([_shown(row, form, head_logits=_numbers) for row in found], form)
+
+
+def _trace(source: Source, sites: Sequence[str] | dict[str, None]) -> Trace:
+    """SOURCE with those of ``sites`` that its model has."""
+    if source.prompt is None:
+        return source.trace(list(sites))
+    from stratascope.api.traces import record_trace
+
+    model = source.model()
+    there = [site for site in sites if site in model.sites]
+    return record_trace(model, source.prompt, sites=there, max_new_tokens=source.new_tokens)
+
+
+def _end_of(trace: Trace, source: Source, model: str | None) -> tuple[End, Vocabulary]:
+    """The end of the model that a trace names, or ``model``, and its vocabulary."""
+    from stratascope.analyses.readout import End
+    from stratascope.capture.vocabulary import vocabulary_of
+    from stratascope.capture.weights import open_weights
+    from stratascope.study.checkpoints import Checkpoint, is_hub_id, local_folder, names_for
+    from stratascope.study.schema import Model
+
+    known = model or trace.model
+    if known is None:
+        raise StratascopeError(
+            f"{source.name}: does not say which model it was; name it with --model FOLDER"
+        )
+    spec = Model(id=known)
+    root = Path() if model else trace.root
+    folder = local_folder(spec, root)
+    if folder is None and not (is_hub_id(spec) and (source.revision or trace.revision)):
+        raise StratascopeError(
+            f"{source.name}: its model {known} is no folder in {root.resolve()}; name it with --model "
+            "FOLDER (of a model on the hub, with --revision)"
+        )
+    name = names_for([spec])[spec]
+    revision = None if folder else source.revision or trace.revision
+    checkpoint = Checkpoint(name, spec, str(folder or known), revision, "")
+    end = End.of(*open_weights(checkpoint))
+    end.check(trace)
+    return end, vocabulary_of(checkpoint)
+
+
+def _listed(text: str, option: str) -> list[int] | None:
+    found: Wanted = numbers(text, option)
+    return None if found == "all" else list(found)
+
+
+def _shown(row: dict[str, Any], form: str, **columns: Any) -> dict[str, Any]:
+    """A row for ``form``: lists as JSON for spreadsheets; for eyes short, and tokens in quotes."""
+    if form == "json":
+        return row
+    if form == "csv":
+        return row | {
+            name: row[name] and json.dumps(row[name], ensure_ascii=False) for name in columns
+        }
+    quoted = {name: repr(row[name]) for name in row if name.endswith("token") and row[name]}
+    return row | quoted | {name: row[name] and write(row[name]) for name, write in columns.items()}
+
+
+def _top(top: list[dict[str, Any]]) -> str:
+    return "  ".join(f"{item['token']!r} {item['logprob']:.2f}" for item in top[:SHOWN])
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.2f}" for value in values)
