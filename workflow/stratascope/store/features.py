@@ -80,7 +80,8 @@ class Features:
         made = features.info.get("format")
         if made != FORMAT:
             raise StratascopeError(f"{folder}: not features: its format is {made!r}, not {FORMAT}")
-        for name in (INDEX, *(shard["file"] for shard in features.info["shards"])):
+        shards = [shard["file"] for shard in features.info["shards"]]
+        for name in dict.fromkeys([INDEX, *shards, *features.info.get("files", {})]):
             if not (folder / name).is_file():
                 raise StratascopeError(f"{folder}: {name} is missing; extract the features again")
         return features

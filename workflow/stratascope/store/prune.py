@@ -136,7 +136,8 @@ def _is_question_set(path: Path, name: str, digest: str) -> bool:
 
 
 def _is_features(path: Path, name: str, digest: str) -> bool:
-    shards = [file.name for file in path.glob("features-*.safetensors")]
+    kinds = ("features-*.safetensors", "neurons-*.safetensors")
+    shards = [file.name for kind in kinds for file in path.glob(kind)]
     return _holds(path, (INFO, INDEX, *shards)) and _says(path / INFO, label=name, digest=digest)
 
 

@@ -38,6 +38,13 @@ def _unique(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return names
 
 
+def sorted_layers(value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+    """Layers in order, each once; an empty list is refused."""
+    if not isinstance(value, str) and not value:
+        raise ValueError("an empty list reads nothing: name layers, or write `all`")
+    return value if isinstance(value, str) else tuple(sorted(set(value)))
+
+
 class Dataset(Strict):
     """Labelled texts and the features to extract from them."""
 
@@ -87,9 +94,7 @@ class Dataset(Strict):
     @field_validator("layers")
     @classmethod
     def _sorted_layers(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
-        if not isinstance(value, str) and not value:
-            raise ValueError("an empty list reads nothing: name layers, or write `all`")
-        return value if isinstance(value, str) else tuple(sorted(set(value)))
+        return sorted_layers(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Dataset:
@@ -152,6 +157,31 @@ class Similarity(Strict):
         return value
 
 
+class Neurons(Strict):
+    """What every neuron of one site does over a dataset's texts, token by token."""
+
+    site: str = Field(default="mlp_act", description="Where: a site with a number a neuron.")
+    layers: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] = "all"
+    top_k: int = Field(
+        default=10, ge=1, le=100, description="Texts kept at which each is strongest, and weakest."
+    )
+    checkpoints: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Names of checkpoints; by default all of the dataset's."
+    )
+    pool: Literal["mean", "max"] = Field(
+        default="mean", description="A text's value, held against its labels: over its tokens."
+    )
+    permutations: int = Field(default=100, ge=0, description="Draws of the shuffled-label null.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of the draws.")
+
+    _no_checkpoint_twice = field_validator("checkpoints")(_unique)
+
+    @field_validator("layers")
+    @classmethod
+    def _sorted_layers(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        return sorted_layers(value)
+
+
 class StudyDataset(Dataset):
     """A dataset of a study."""
 
@@ -161,12 +191,25 @@ class StudyDataset(Dataset):
     similarity: Similarity | Literal[False] = Field(
         default=Similarity(), description="How its features are compared; `false` leaves it."
     )
+    neurons: Neurons | None = Field(
+        default=None, description="A pass over every neuron of one site; absent, there is none."
+    )
     checkpoints: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="Names of checkpoints; by default all of the study's."
     )
     jobs: int = Field(default=1, ge=1, description="Jobs that share the shards of a checkpoint.")
 
     _no_checkpoint_twice = field_validator("checkpoints")(_unique)
+
+    @model_validator(mode="after")
+    def _neurons_where_it_is_read(self) -> StudyDataset:
+        for name in (self.neurons.checkpoints or ()) if self.neurons else ():
+            if self.checkpoints is not None and name not in self.checkpoints:
+                raise ValueError(
+                    f"neurons.checkpoints: {name!r} is none of the dataset's checkpoints: "
+                    f"{', '.join(self.checkpoints)}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _probeable(self) -> StudyDataset:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from stratascope.errors import StratascopeError
 from stratascope.study.checkpoints import Checkpoint
-from stratascope.study.dataset import Dataset, StudyDataset
+from stratascope.study.dataset import Dataset, Neurons, StudyDataset
 from stratascope.study.digest import digest
 from stratascope.study.names import nearest
 from stratascope.study.schema import Study
@@ -18,7 +19,7 @@ from stratascope.study.stages import version
 ContentOf = Callable[[Dataset, Path], str]
 
 # What says where the texts are, who computes which of them, or what follows, and not what comes out.
-_NOT_CONTENT = {"data", "revision", "checkpoints", "jobs", "probes", "similarity"}
+_NOT_CONTENT = {"data", "revision", "checkpoints", "jobs", "probes", "similarity", "neurons"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class FeatureSet:
     checkpoint: Checkpoint
     threads: int
 
+    stage: ClassVar[str] = "features"
+
     @property
     def label(self) -> str:
         """``<dataset>@<checkpoint>``."""
@@ -39,20 +42,62 @@ class FeatureSet:
     @cached_property
     def digest(self) -> str:
         """The hash of everything that determines the features."""
-        return digest(
-            {
-                "stage": ["features", version("features")],
-                "dataset": self.dataset.model_dump(mode="json", exclude=_NOT_CONTENT),
-                "content": self.content,
-                "checkpoint": self.checkpoint.runtime(),
-                "threads": self.threads,
-            }
-        )
+        return digest(self._determines())
+
+    def _determines(self) -> dict[str, object]:
+        return {
+            "stage": [self.stage, version(self.stage)],
+            "dataset": self.dataset.model_dump(mode="json", exclude=_NOT_CONTENT),
+            "content": self.content,
+            "checkpoint": self.checkpoint.runtime(),
+            "threads": self.threads,
+        }
 
     @property
     def folder(self) -> str:
         """Its folder in results/features."""
         return f"{self.label}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class NeuronSet(FeatureSet):
+    """The neurons of one site of a dataset on one checkpoint: a pass of its own over all tokens.
+
+    It leaves features, the mean and the largest value of each neuron in each text, and beside them
+    what it counted. Make it with ``of``.
+    """
+
+    top_k: int
+
+    stage: ClassVar[str] = "neurons"
+
+    @classmethod
+    def of(cls, features: FeatureSet, spec: Neurons) -> NeuronSet:
+        """The neurons of the texts that ``features`` are about."""
+        asked = {
+            "sites": (spec.site,),
+            "modules": (),
+            "layers": spec.layers,
+            "position": "mean",
+            "span": None,
+            "store_dtype": "float32",
+        }
+        return cls(
+            features.name,
+            features.dataset.model_copy(update=asked),
+            features.content,
+            features.checkpoint,
+            features.threads,
+            spec.top_k,
+        )
+
+    @property
+    def label(self) -> str:
+        """``<dataset>.neurons@<checkpoint>``."""
+        return f"{self.name}.neurons@{self.checkpoint.name}"
+
+    def _determines(self) -> dict[str, object]:
+        return super()._determines() | {"top_k": self.top_k}
 
 
 @dataclass(frozen=True)
@@ -104,17 +149,23 @@ def feature_jobs(
     sets: dict[str, list[FeatureSet]] = {name: [] for name in by_name}
     for name, dataset in study.datasets.items():
         content = content_of(dataset, root)
+        neurons = (dataset.neurons and dataset.neurons.checkpoints) or ()
+        _check_names(f"datasets.{name}.checkpoints", dataset.checkpoints or (), by_name)
+        _check_names(f"datasets.{name}.neurons.checkpoints", neurons, by_name)
         for wanted in dataset.checkpoints or by_name:
-            if wanted not in by_name:
-                near = nearest(wanted, by_name)
-                remedy = f"did you mean {near!r}?" if near else f"known: {', '.join(by_name)}"
-                raise StratascopeError(
-                    f"config/config.yaml: datasets.{name}.checkpoints: no checkpoint {wanted!r}; {remedy}"
-                )
-            sets[wanted].append(
-                FeatureSet(name, dataset, content, by_name[wanted], study.capture.threads)
-            )
+            features = FeatureSet(name, dataset, content, by_name[wanted], study.capture.threads)
+            sets[wanted].append(features)
+            if dataset.neurons and wanted in (dataset.neurons.checkpoints or by_name):
+                sets[wanted].append(NeuronSet.of(features, dataset.neurons))
     return tuple(job for name in by_name for job in _jobs_of(by_name[name], sets[name]))
+
+
+def _check_names(key: str, wanted: Iterable[str], known: Mapping[str, Checkpoint]) -> None:
+    for name in wanted:
+        if name not in known:
+            near = nearest(name, known)
+            remedy = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
+            raise StratascopeError(f"config/config.yaml: {key}: no checkpoint {name!r}; {remedy}")
 
 
 def _jobs_of(checkpoint: Checkpoint, sets: list[FeatureSet]) -> Iterator[FeatureJob]:

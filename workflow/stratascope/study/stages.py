@@ -22,6 +22,7 @@ class Stage:
 STAGES = {
     "capture": Stage(2, ("capture", "store/tensors.py")),
     "features": Stage(1, ("capture/features", "store/datasets", "store/features.py")),
+    "neurons": Stage(1, ("capture/features", "capture/neurons", "store/datasets")),
     "questions": Stage(
         1,
         (

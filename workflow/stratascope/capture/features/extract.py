@@ -30,11 +30,12 @@ from stratascope.capture.features.taps import feature_taps
 from stratascope.capture.features.texts import MEANS, Text, read_texts
 from stratascope.capture.features.writing import FeatureWriter
 from stratascope.capture.loading import Loaded, set_threads
+from stratascope.capture.neurons.making import NeuronMaker
 from stratascope.errors import StratascopeError
 from stratascope.store.datasets.rows import BadRow, Source
 from stratascope.store.features import INFO, is_features, is_whole
 from stratascope.store.tensors import DTYPES
-from stratascope.study.features import FeatureSet
+from stratascope.study.features import FeatureSet, NeuronSet
 
 # How many bad rows an error lists.
 LISTED = 10
@@ -82,7 +83,8 @@ def extract_features(
                 stack.enter_context(compiled_layers(loaded, taps))
             reader = stack.enter_context(reading(loaded, taps))
             writer = FeatureWriter(_stored(loaded, features), loaded.device)
-            maker = Maker(loaded, features, folder, reader, writer, say)
+            made = NeuronMaker if isinstance(features, NeuronSet) else Maker
+            maker = made(loaded, features, folder, reader, writer, say)
             _make_all(maker, texts, missing, len(shards))
     there = sum(shard.is_done(folder) for shard in shards)
     if is_features(folder):

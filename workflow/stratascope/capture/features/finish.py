@@ -103,13 +103,15 @@ def _summary(
     shapes = records[0]["shapes"]
     layers = {int(found[1]) for name in shapes if (found := LAYER.match(name))}
     noise = records[0]["noise_floor"]
-    hashes = {INDEX: sha256(folder / INDEX)} | {r["file"]: r["sha256"] for r in records}
+    hashes = {INDEX: sha256(folder / INDEX)}
+    for record in records:
+        hashes |= record["files"]
     dataset = features.dataset
     return {
         "format": FORMAT,
         "label": features.label,
         "digest": features.digest,
-        "stage": {"name": "features", "version": version("features")},
+        "stage": {"name": features.stage, "version": version(features.stage)},
         "dataset": dataset.model_dump(mode="json"),
         "content": features.content,
         "model": describe_model(loaded),

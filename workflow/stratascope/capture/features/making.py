@@ -87,7 +87,10 @@ class ShardTexts:
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes the shards of one extraction."""
+    """What makes the shards of one extraction.
+
+    Subclasses keep something else of each token: they say what, by the methods that follow ``make``.
+    """
 
     loaded: Loaded
     features: FeatureSet
@@ -125,6 +128,7 @@ class Maker:
                 written = self.writer.mark()
                 if not too_large:
                     files = stack.pop_all()
+                    save = self._beside(content)
                     break
                 written.result()
             start = Start(lowered(start.token_budget, too_large), start.lowered + 1)
@@ -144,14 +148,47 @@ class Maker:
                 tensors = TensorReader.open(partial)
                 floor = noise.largest_difference(alone, tensors, content.starts)
             self._record(
-                content, start, checksum.result(), {"difference": floor, "texts": len(alone)}
+                content,
+                start,
+                {content.shard.file(self.folder).name: checksum.result()} | save(),
+                {"difference": floor, "texts": len(alone)},
             )
 
         return start, close
 
+    def _widths(self) -> dict[str, int]:
+        """How many numbers a row of each tensor of a shard has."""
+        return self.reader.widths
+
+    def _selection(self, texts: Sequence[Text]) -> Selection:
+        """Which rows of a module reach the sink."""
+        return Selection(texts, mean=self._mean)
+
+    def _sink(self, keep: Sink, texts: Sequence[Text], numbers: Sequence[int] | None) -> Sink:
+        """What takes a module's rows and hands those of ``_widths`` to ``keep``.
+
+        ``numbers`` are the texts' places in the shard, or None where they are read once more, alone.
+        """
+        return keep
+
+    def _begin(self) -> None:
+        """A shard begins, or begins anew."""
+
+    def _beside(self, content: ShardTexts) -> Callable[[], dict[str, str]]:
+        """What else a shard that is read leaves: a function for another thread writes it.
+
+        It returns the hash of each further file by name.
+        """
+        return dict
+
+    def _index(self, content: ShardTexts) -> Any:
+        """The shard's part of the index."""
+        dataset = self.features.dataset
+        return content.index(list(dict.fromkeys((*dataset.labels, *dataset.groups))))
+
     def _specs(self, rows: int) -> dict[str, TensorSpec]:
         dtype = DTYPES[str(self.writer.dtype).removeprefix("torch.")]
-        return {name: TensorSpec(dtype, (rows, n)) for name, n in self.reader.widths.items()}
+        return {name: TensorSpec(dtype, (rows, n)) for name, n in self._widths().items()}
 
     def _alone(self, texts: Sequence[Text]) -> noise.Alone:
         """What the noise floor needs: the features of a few texts, each in a pass of its own."""
@@ -164,13 +201,15 @@ class Maker:
             ) -> None:
                 kept.update(dict.fromkeys(names, rows.to(self.writer.dtype)))
 
-            self._read([texts[number]], keep)
+            one = [texts[number]]
+            self._read(one, self._sink(keep, one, None))
             alone[number] = {name: rows.float().cpu().numpy() for name, rows in kept.items()}
         return alone
 
     def _read_all(self, content: ShardTexts, budget: int, file: TensorFile) -> int:
         """All batches; the tokens of the first that did not fit into memory, or 0."""
         lengths = [len(text.ids) for text in content.texts]
+        self._begin()
         for numbers in plan_batches(lengths, budget, rotary_border(self.loaded.config)):
             batch = [content.texts[number] for number in numbers]
             self.writer.begin(
@@ -181,7 +220,7 @@ class Maker:
                     [text.line for text in batch],
                 ),
             )
-            if not self._read(batch, self.writer):
+            if not self._read(batch, self._sink(self.writer, batch, numbers)):
                 return lengths[numbers[0]] * len(batch)
         return 0
 
@@ -189,7 +228,7 @@ class Maker:
         """One forward pass; false if it does not fit into memory."""
         try:
             inputs = make_inputs(self.loaded, texts)
-            self.reader.read(inputs, Selection(texts, mean=self._mean), sink)
+            self.reader.read(inputs, self._selection(texts), sink)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -203,20 +242,20 @@ class Maker:
         return True
 
     def _record(
-        self, content: ShardTexts, start: Start, checksum: str, floor: dict[str, float]
+        self, content: ShardTexts, start: Start, files: dict[str, str], floor: dict[str, float]
     ) -> None:
-        dataset = self.features.dataset
+        name = content.shard.file(self.folder).name
         about = {
-            "file": content.shard.file(self.folder).name,
+            "file": name,
             "input": [content.shard.start, content.shard.stop],
             "texts": len(content.texts),
             "rows": content.rows,
-            "sha256": checksum,
+            "sha256": files[name],
+            "files": files,
             "skipped": [{"line": row.line, "reason": row.reason} for row in content.bad],
-            "shapes": self.reader.widths,
+            "shapes": self._widths(),
             "dtype": str(self.writer.dtype).removeprefix("torch."),
             "batches": {"token_budget": start.token_budget, "lowered": start.lowered},
             "noise_floor": floor,
         }
-        fields = list(dict.fromkeys((*dataset.labels, *dataset.groups)))
-        write_record(self.folder, content.shard, content.index(fields), about)
+        write_record(self.folder, content.shard, self._index(content), about)

@@ -1,0 +1,50 @@
+"""The buckets that values are counted in: cut out of a float32's bits, so a number's is found at once.
+
+A positive float32's bits, read as an integer, grow with the number, and the upper ones are its
+exponent and the beginning of its mantissa. Dropping the rest leaves buckets that are each an eighth
+of a power of two wide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+# Three bits of the mantissa stay: 8 buckets between powers of two.
+MANTISSA_BITS = 3
+SHIFT = 23 - MANTISSA_BITS
+# Sizes from 2^-14 to 2^14 have buckets of their own.
+EXPONENTS = (-14, 14)
+_FIRST = (127 + EXPONENTS[0]) << MANTISSA_BITS
+_LAST = (127 + EXPONENTS[1]) << MANTISSA_BITS
+# 0, up to 2^-14, what lies between, beyond 2^14.
+SIZES = 1 + 1 + (_LAST - _FIRST) + 1
+BUCKETS = 2 * SIZES - 1
+
+
+def bucket_bounds() -> NDArray[np.float32]:
+    """(2, buckets): what each bucket's values lie above, and what they reach; both are 0 at zero.
+
+    Of negative buckets it is the other way round: they hold their lower bound. The first and the last
+    reach to infinity.
+    """
+    bits = np.arange(_FIRST, _LAST + 1, dtype=np.int32) << SHIFT
+    ends = np.concatenate([[0.0], bits.view(np.float32), [np.inf]]).astype(np.float32)
+    lower = np.concatenate([-ends[:0:-1], [0.0], ends[:-1]])
+    upper = np.concatenate([-ends[-2::-1], [0.0], ends[1:]])
+    return np.stack([lower, upper]).astype(np.float32) + np.float32(0)  # no -0
+
+
+def bucket_numbers(values: torch.Tensor) -> torch.Tensor:
+    """The bucket of each number, int32; ``values`` are float32, finite, and contiguous."""
+    bits = values.view(torch.int32)
+    size = bits & 0x7FFFFFFF
+    # Rounded up, so that 0 alone stays 0.
+    size += (1 << SHIFT) - 1
+    size >>= SHIFT
+    known = size.clamp_max(1)
+    size.clamp_(_FIRST, _LAST + 1).sub_(_FIRST).add_(known)
+    sign = bits >> 31  # -1 or 0
+    size.bitwise_xor_(sign).sub_(sign)
+    return size.add_(SIZES - 1)
