@@ -20,10 +20,10 @@ test: .venv/.installed-dev browser ssh
 	@echo "== types"
 	@$(MAKE) --no-print-directory types
 	@echo "== tests: units, real workflow runs, the report in a browser"
-	$(BIN)/pytest -n $(CORES) --durations=10
+	$(BIN)/pytest -n $(CORES) --dist loadgroup --durations=20
 
 test-quick: .venv/.installed-dev
-	$(BIN)/pytest -n $(CORES) -m "not slow"
+	$(BIN)/pytest -n $(CORES) --dist loadgroup -m "not slow"
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
