@@ -12,7 +12,18 @@ import sys
 import click
 
 from stratascope import __version__
-from stratascope.cli import estimate, features, probe, rules, similarity, tasks, versions
+from stratascope.cli import (
+    estimate,
+    features,
+    lens,
+    microscope,
+    pair,
+    probe,
+    rules,
+    similarity,
+    tasks,
+    versions,
+)
 from stratascope.errors import StratascopeError
 
 # Nothing phones home, and tokenizers' threads would make a forked process complain.
@@ -38,7 +49,8 @@ def cli() -> None:
 
 
 # A new command is one function in its module, which is a table of them.
-for _module in (tasks, estimate, features, probe, similarity, versions, rules):
+_MODULES = (tasks, estimate, features, probe, similarity, lens, microscope, pair, versions, rules)
+for _module in _MODULES:
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             cli.add_command(_command)

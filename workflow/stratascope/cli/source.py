@@ -40,11 +40,13 @@ class Source:
         if self.prompt is not None:
             from stratascope.api.traces import record_trace
 
+            # Negative numbers count from the model's last layer, not from the last one recorded.
+            counted = layers == "all" or min(layers, default=0) >= 0
             return record_trace(
                 self.model(),
                 self.prompt,
                 sites=sites,
-                layers=layers,
+                layers=layers if counted else "all",
                 max_new_tokens=self.new_tokens,
             )
         from stratascope.store.traces import open_trace
@@ -126,12 +128,17 @@ def rows_of(trace: Trace, steps: Wanted, positions: Wanted = "all") -> list[int]
 
     Raises StratascopeError for a step or position that is not there, and where none is in both.
     """
-    passes = _picked(steps, len(trace.steps), "step", trace)
+    passes = picked_steps(trace, steps)
     rows = set(_picked(positions, len(trace), "position", trace))
     found = [row for step in passes for row in trace.steps[step] if row in rows]
     if not found:
         raise StratascopeError(f"{trace.label}: none of these positions is in these steps")
     return sorted(found)
+
+
+def picked_steps(trace: Trace, steps: Wanted) -> list[int]:
+    """The forward passes that ``steps`` names, ascending. Raises StratascopeError for another."""
+    return _picked(steps, len(trace.steps), "step", trace)
 
 
 def _picked(wanted: Wanted, count: int, what: str, trace: Trace) -> list[int]:

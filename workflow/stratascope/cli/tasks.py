@@ -15,6 +15,7 @@ from stratascope.cli.options import (
     print_rows,
     say,
 )
+from stratascope.cli.source import Source, with_source
 
 
 @click.command()
@@ -115,17 +116,30 @@ def lock(paths: tuple[Path, ...], directory: Path) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@with_source
 @FORMAT
-def inspect(path: Path, form: str) -> None:
-    """Summarise a captured run: PATH is its folder or its run.json."""
-    from stratascope.store.inspect import describe, step_rows
-    from stratascope.store.runs import RunFolder
+def inspect(source: Source, form: str) -> None:
+    """Summarise SOURCE: a captured run (its folder or run.json), NPZ files, or a model with --prompt.
 
-    folder = RunFolder.open(path)
+    \b
+    Examples:
+      stratascope inspect results/runs/RUN
+      stratascope inspect models/demo/step-1600 --prompt "I am so happy" --new-tokens 5
+    """
+    from stratascope.store.inspect import describe, describe_trace, pass_rows, step_rows
+    from stratascope.store.runs import RunFolder, is_run
+
+    path = Path(source.name)
+    folder = path.parent if path.name == "run.json" else path
+    if source.prompt is None and is_run(folder):
+        run = RunFolder.open(folder)
+        text, rows = describe(run), step_rows(run)
+    else:
+        trace = source.trace(["logits"])
+        text, rows = describe_trace(trace), pass_rows(trace)
     if form == "table":
-        click.echo(describe(folder))
-    print_rows(step_rows(folder), form)
+        click.echo(text)
+    print_rows(rows, form)
 
 
 @click.command()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from stratascope.store.runs import RunFolder
+from stratascope.store.traces import Trace
 
 
 def describe(run: RunFolder) -> str:
@@ -21,6 +24,7 @@ def describe(run: RunFolder) -> str:
         f"snapshots   {len(snapshots['messages'])} messages, {snapshots['method']}: "
         f"{', '.join(snapshots['positions'])}",
         f"tensors     {len(run.activations.entries)} in {size / 1e6:.1f} MB",
+        f"sites       {', '.join(_sites(run))}",
         *_gradients(run),
         f"captured    {info['created_at']} with torch {info['env']['torch']} on {info['env']['device']}",
         f"generated   {info['generated_text']!r}",
@@ -42,6 +46,53 @@ def step_rows(run: RunFolder) -> list[dict[str, Any]]:
         }
         for step in run.steps
     ]
+
+
+def describe_trace(trace: Trace) -> str:
+    """What a sequence is that left no run folder: model, tokens, tensors."""
+    written = len(trace.generated)
+    lines = [
+        f"sequence    {trace.label}",
+        f"model       {trace.model or 'not known'}",
+        f"layers      {_ranges(trace.layers)}",
+        f"tokens      {len(trace)} read in {len(trace.steps)} steps, {written} generated",
+        f"sites       {', '.join(trace.sites)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pass_rows(trace: Trace) -> list[dict[str, Any]]:
+    """One row a forward pass, as `step_rows`; how sure it was where logits were recorded."""
+    logits = trace.tensor("logits") if "logits" in trace.read else None
+    rows = []
+    for step, read in enumerate(trace.steps):
+        follows = read.stop < len(trace)
+        rows.append(
+            {
+                "step": step,
+                "kind": "decode" if step else "prefill",
+                "tokens": len(read),
+                "context": read.stop,
+                "generated": repr(trace.tokens[read.stop]) if follows else None,
+                **_sureness(None if logits is None else logits[read.stop - 1]),
+            }
+        )
+    return rows
+
+
+def _sureness(logits: np.ndarray | None) -> dict[str, float | None]:
+    """Log-probability of the likeliest token and entropy of all, in nats."""
+    if logits is None:
+        return {"logprob": None, "entropy": None}
+    x = logits.astype(np.float64)
+    logs = x - x.max() - np.log(np.exp(x - x.max()).sum())
+    return {"logprob": float(logs.max()), "entropy": float(-(np.exp(logs) * logs).sum())}
+
+
+def _sites(run: RunFolder) -> list[str]:
+    """The kinds of tensors in the run's file."""
+    names = (name.partition("/")[2] or name for name in run.activations.entries)
+    return list(dict.fromkeys(names))
 
 
 def _gradients(run: RunFolder) -> list[str]:

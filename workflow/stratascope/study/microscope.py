@@ -7,12 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from stratascope.errors import StratascopeError
 from stratascope.study.names import nearest
 from stratascope.study.strict import Strict
 
 Numbers = Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...]
 # `layer:index`, as the command line names a neuron, too.
 NEURON = re.compile(r"(\d+):(\d+)")
+
+
+def neuron_of(name: str) -> tuple[int, int]:
+    """Layer and index of a neuron such as ``2:17``. Raises StratascopeError for another form."""
+    found = NEURON.fullmatch(name)
+    if found is None:
+        raise StratascopeError(f"{name!r} is no neuron; write layer:index, such as 2:17")
+    return int(found[1]), int(found[2])
 
 
 class OfScenarios(Strict):
