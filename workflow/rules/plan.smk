@@ -34,6 +34,8 @@ PROBES = {job.name: job for job in PLAN.probes}
 READINGS = {job.name: job for job in PLAN.readings}
 TRANSFERS = {job.name: job for job in PLAN.transfers}
 SIMILARITIES = {job.name: job for job in PLAN.similarities}
+LENSES = {job.name: job for job in PLAN.looks if job.part == "lens"}
+RESIDUALS = {job.name: job for job in PLAN.looks if job.part == "residual"}
 STATES = {job.name: job for job in PLAN.states}
 
 

@@ -1,7 +1,7 @@
 # Tables: every comparison, in one vectorised job.
 #
 # Needs: the states of all checkpoints, the manifests of capture jobs that asked questions, and what was
-# computed from features.
+# computed from features and runs.
 # Leaves: results/tables/*.csv and results/metrics.json, whose names are fixed, and a stamp whose name
 # carries their digest: without Snakemake's records (a fresh clone) the stamp alone tells old from new.
 
@@ -17,6 +17,8 @@ rule tables:
         ancient(expand(LAYOUT.probes / "{job}.json", job=PROBES)),
         ancient(expand(LAYOUT.transfer / "{job}.json", job=TRANSFERS)),
         ancient(expand(LAYOUT.similarity / "{job}.json", job=SIMILARITIES)),
+        ancient(expand(LAYOUT.lens / "{job}.json", job=LENSES)),
+        ancient(expand(LAYOUT.residual / "{job}.json", job=RESIDUALS)),
     output:
         tables=report(
             expand(LAYOUT.tables / "{table}.csv", table=TABLES),

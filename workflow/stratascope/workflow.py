@@ -17,11 +17,20 @@ from stratascope.store.questions import QUESTIONS, QuestionFolder
 from stratascope.study.analyses import ProbeJob, ReadingJob, SimilarityJob, TransferJob
 from stratascope.study.features import FeatureJob, FeatureSet
 from stratascope.study.jobs import CaptureJob, StatesJob
+from stratascope.study.looks import LookJob
 from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
 J = TypeVar(
-    "J", CaptureJob, FeatureJob, ProbeJob, ReadingJob, TransferJob, SimilarityJob, StatesJob
+    "J",
+    CaptureJob,
+    FeatureJob,
+    ProbeJob,
+    ReadingJob,
+    TransferJob,
+    SimilarityJob,
+    LookJob,
+    StatesJob,
 )
 
 
@@ -147,6 +156,20 @@ def similarity_target(plan: Plan, root: Path, target: Path) -> None:
     measure_similarity(job, _extracted(root, *job.sets), root / target)
 
 
+def look_target(plan: Plan, root: Path, target: Path) -> None:
+    """Look at a checkpoint's runs through a part of the microscope."""
+    from stratascope.analyses.looks import look
+    from stratascope.analyses.readout import End
+    from stratascope.capture.vocabulary import vocabulary_of
+    from stratascope.capture.weights import open_weights
+
+    job = _job(plan.looks, target)
+    for run in job.runs:
+        _captured(root / LAYOUT.runs / run.folder, Path)
+    end = End.of(*open_weights(job.checkpoint))
+    look(job, root / LAYOUT.runs, end, vocabulary_of(job.checkpoint).text, root / target)
+
+
 def states_target(plan: Plan, root: Path, target: Path) -> None:
     """Write a checkpoint's state vectors beside their index ``target``."""
     from stratascope.store.runs import RunFolder
@@ -181,12 +204,15 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
         similarities=tuple(
             root / LAYOUT.similarity / f"{job.name}.json" for job in plan.similarities
         ),
+        lenses=_looks(plan, root, "lens"),
+        residuals=_looks(plan, root, "residual"),
     )
     with disk_errors(root / LAYOUT.tables):
         written = write_tables(states, root / LAYOUT.tables, questions, analyses, plan.told)
         write_headline(written, root / LAYOUT.metrics)
     tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
     computed = [*analyses.probes, *analyses.transfers, *analyses.similarities]
+    computed += [*analyses.lenses, *analyses.residuals]
     _stamp(root, target, [*states, *computed, *tables, root / LAYOUT.metrics])
 
 
@@ -221,6 +247,10 @@ def _job(jobs: tuple[J, ...], target: Path) -> J:
     raise StratascopeError(
         f"{target}: not a target of the plan; the study may have changed since: run snakemake again"
     )
+
+
+def _looks(plan: Plan, root: Path, part: str) -> tuple[Path, ...]:
+    return tuple(root / LAYOUT.of_look(job) for job in plan.looks if job.part == part)
 
 
 def _start(root: Path, target: Path, stem: str) -> None:

@@ -74,6 +74,16 @@ def representations(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+def look(target: Path, directory: Path) -> None:
+    """[workflow] Look at a checkpoint's runs through a part of the microscope, into TARGET."""
+    from stratascope.workflow import look_target
+
+    look_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
 def states(target: Path, directory: Path) -> None:
     """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
     from stratascope.workflow import states_target

@@ -35,6 +35,8 @@ TABLES = (
     "probe_transfer",
     "similarity",
     "drift",
+    "logit_lens",
+    "residual",
 )
 # Columns whose values are names: a run called "1e3" must stay "1e3".
 TEXT_COLUMNS = (
@@ -45,6 +47,8 @@ TEXT_COLUMNS = (
     "dataset", "label", "site", "measure", "truth", "predicted", "checkpoint_from", "checkpoint_to",
     "checkpoint_a", "checkpoint_b", "against", "against_checkpoint",
     "claim", "quantity", "verdict",
+    "token", "argmax_token", "final_token", "next_token", "target_token", "against_token", "top",
+    "head_logits",
 )  # fmt: skip
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stratascope.study.looks import LookJob
 
 RESULTS = Path("results")
 
@@ -27,6 +31,8 @@ TABLES = (
     "probe_transfer",
     "similarity",
     "drift",
+    "logit_lens",
+    "residual",
 )
 
 
@@ -43,12 +49,18 @@ class Layout:
     readings: Path = RESULTS / "readings"
     transfer: Path = RESULTS / "transfer"
     similarity: Path = RESULTS / "similarity"
+    lens: Path = RESULTS / "lens"
+    residual: Path = RESULTS / "residual"
     questions: Path = RESULTS / "questions"
     states: Path = RESULTS / "states"
     tables: Path = RESULTS / "tables"
     stamps: Path = RESULTS / "stamps"
     metrics: Path = RESULTS / "metrics.json"
     report: Path = RESULTS / "report.html"
+
+    def of_look(self, job: LookJob) -> Path:
+        """The file of a part of the microscope."""
+        return Path(getattr(self, job.part)) / f"{job.name}.json"
 
     @classmethod
     def of_study(cls) -> Layout:

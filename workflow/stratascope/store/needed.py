@@ -22,7 +22,7 @@ def missing(plan: Plan, root: Path) -> list[Path]:
     runs = {layout.runs / run.folder: run.capture.gradients is not None for run in plan.runs}
     references = [layout.references / item.folder for item in reference_sets(plan.runs)]
     questions = [layout.questions / item.folder for item in plan.questions]
-    features = [layout.features / item.folder for item in plan.feature_sets]
+    features = [layout.features / item.folder for item in (*plan.feature_sets, *plan.neuron_sets)]
     return [
         *(path for path, asks in runs.items() if not is_run(root / path, gradients=asks)),
         *(path for path in references if not is_reference_set(root / path)),
@@ -43,6 +43,8 @@ def files(plan: Plan) -> list[Path]:
         *(layout.readings / f"{job.name}.json" for job in plan.readings),
         *(layout.transfer / f"{job.name}.json" for job in plan.transfers),
         *(layout.similarity / f"{job.name}.json" for job in plan.similarities),
+        *(layout.of_look(job) for job in plan.looks),
+        *(layout.neurons / f"{job.name}{end}" for job in plan.neurons for end in NEURONS_ENDS),
         *(layout.tables / f"{name}.csv" for name in TABLES),
         layout.metrics,
         layout.stamps / f"tables-{plan.tables_digest}.json",
@@ -54,3 +56,4 @@ def files(plan: Plan) -> list[Path]:
 # An artifact of several files: its index, and what the index describes.
 STATES_ENDS = (".json", ".safetensors")
 PROBES_ENDS = (".json", ".parquet", ".safetensors")
+NEURONS_ENDS = (".json", ".parquet")

@@ -18,7 +18,7 @@ from stratascope.errors import StratascopeError
 from stratascope.store.commit import PARTIAL, disk_errors
 from stratascope.store.features import INDEX, INFO, is_unfinished
 from stratascope.store.layout import Layout
-from stratascope.store.needed import PROBES_ENDS, STATES_ENDS, files
+from stratascope.store.needed import NEURONS_ENDS, PROBES_ENDS, STATES_ENDS, files
 from stratascope.store.questions import QUESTION_FILES
 from stratascope.store.runs import GRADIENTS, REFERENCE_FILES, RUN_FILES, read_json
 from stratascope.study.digest import LENGTH
@@ -54,7 +54,7 @@ def leftovers(plan: Plan, root: Path) -> list[Leftover]:
     used = {layout.runs / run.folder for run in plan.runs}
     used |= {layout.references / item.folder for item in reference_sets(plan.runs)}
     used |= {layout.questions / item.folder for item in plan.questions}
-    used |= {layout.features / item.folder for item in plan.feature_sets}
+    used |= {layout.features / item.folder for item in (*plan.feature_sets, *plan.neuron_sets)}
     used |= set(files(plan))
     return [
         Leftover(path, _size(root / path), _why_left(root / path, kind))
@@ -101,6 +101,9 @@ def _kinds(layout: Layout) -> dict[Path, Check]:
         layout.readings: _is_manifest,
         layout.transfer: _is_manifest,
         layout.similarity: _is_manifest,
+        layout.lens: _is_manifest,
+        layout.residual: _is_manifest,
+        layout.neurons: _is_neurons,
         layout.stamps: _is_stamp,
     }
 
@@ -143,6 +146,10 @@ def _is_features(path: Path, name: str, digest: str) -> bool:
 
 def _is_probes(path: Path, name: str, digest: str) -> bool:
     return path.suffix in PROBES_ENDS and _says(path.with_suffix(".json"), digest=digest)
+
+
+def _is_neurons(path: Path, name: str, digest: str) -> bool:
+    return path.suffix in NEURONS_ENDS and _says(path.with_suffix(".json"), digest=digest)
 
 
 def _is_manifest(path: Path, name: str, digest: str) -> bool:

@@ -20,7 +20,7 @@ from stratascope.errors import StratascopeError
 from stratascope.store.features import INDEX, INFO, is_unfinished
 from stratascope.store.hashes import sha256
 from stratascope.store.layout import TABLES, Layout
-from stratascope.store.needed import PROBES_ENDS, STATES_ENDS
+from stratascope.store.needed import NEURONS_ENDS, PROBES_ENDS, STATES_ENDS
 from stratascope.store.questions import QUESTION_FILES
 from stratascope.store.runs import REFERENCE_FILES, RUN_FILES, read_json
 
@@ -124,6 +124,9 @@ def _indexed(layout: Layout) -> dict[Path, tuple[str, ...]]:
         layout.readings: alone,
         layout.transfer: alone,
         layout.similarity: alone,
+        layout.neurons: NEURONS_ENDS,
+        layout.lens: alone,
+        layout.residual: alone,
     }
 
 

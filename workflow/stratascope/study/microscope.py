@@ -12,6 +12,8 @@ from stratascope.study.names import nearest
 from stratascope.study.strict import Strict
 
 Numbers = Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...]
+# What the final norm and the head can read.
+StreamSite = Literal["hidden_in", "attn_out", "mlp_down_out", "hidden_out"]
 # `layer:index`, as the command line names a neuron, too.
 NEURON = re.compile(r"(\d+):(\d+)")
 
@@ -53,11 +55,24 @@ class OfSteps(OfLayers):
     )
 
 
-class Lens(OfSteps):
+class OfTokens(OfSteps):
+    """And at which tokens of these."""
+
+    positions: Literal["last", "all"] = Field(
+        default="last", description="The last token of each pass, which chooses the next, or all."
+    )
+
+
+class Lens(OfTokens):
     """What the model would say after each layer."""
 
+    sites: Annotated[tuple[StreamSite, ...], Field(min_length=1)] = Field(
+        default=("hidden_out",), description="What is read: the stream, or a contribution to it."
+    )
+    top_k: int = Field(default=5, ge=1, description="How many of the likeliest tokens are kept.")
 
-class Residual(OfSteps):
+
+class Residual(OfTokens):
     """What each layer adds to the residual stream."""
 
 

@@ -28,8 +28,16 @@ from stratascope.study.checkpoints import (
 )
 from stratascope.study.config import AnyFile, read_scenarios, read_study
 from stratascope.study.digest import digest
-from stratascope.study.features import ContentOf, FeatureJob, FeatureSet, feature_jobs
+from stratascope.study.features import (
+    ContentOf,
+    FeatureJob,
+    FeatureSet,
+    NeuronSet,
+    feature_jobs,
+)
 from stratascope.study.jobs import CaptureJob, StatesJob, capture_jobs
+from stratascope.study.looks import LookJob, look_jobs
+from stratascope.study.neurons import SelectivityJob, selectivity_jobs
 from stratascope.study.questionset import QuestionSet
 from stratascope.study.runs import Placed, Run, expand_all
 from stratascope.study.schema import Study
@@ -60,6 +68,15 @@ class Plan:
     @property
     def feature_sets(self) -> tuple[FeatureSet, ...]:
         """Every dataset on every checkpoint that reads it."""
+        return tuple(item for item in self._extracted if not isinstance(item, NeuronSet))
+
+    @property
+    def neuron_sets(self) -> tuple[NeuronSet, ...]:
+        """Every dataset on every checkpoint whose neurons are counted."""
+        return tuple(item for item in self._extracted if isinstance(item, NeuronSet))
+
+    @property
+    def _extracted(self) -> tuple[FeatureSet, ...]:
         return tuple(dict.fromkeys(part.features for job in self.features for part in job.parts))
 
     @cached_property
@@ -83,6 +100,16 @@ class Plan:
         return similarity_jobs(self.features)
 
     @cached_property
+    def looks(self) -> tuple[LookJob, ...]:
+        """What the microscope looks at, part by part."""
+        return look_jobs(self.study.microscope, self.captures)
+
+    @cached_property
+    def neurons(self) -> tuple[SelectivityJob, ...]:
+        """What the neurons of every set tell of its labels."""
+        return selectivity_jobs(self.features)
+
+    @cached_property
     def told(self) -> dict[str, tuple[str | None, ...]]:
         """What each message of a run tells, by the run's label, where a scenario says so."""
         return told(self.runs)
@@ -100,6 +127,8 @@ class Plan:
             *(job.name for job in self.probes),
             *(job.name for job in self.transfers),
             *(job.name for job in self.similarities),
+            *(job.name for job in self.neurons),
+            *(f"{job.part}/{job.name}" for job in self.looks),
         ]
         if analyses:
             content["analyses"] = analyses
@@ -139,7 +168,7 @@ def make_plan(root: Path, identify: Identify, content_of: ContentOf) -> Plan:
         checkpoint: capture_jobs(checkpoint, runs, questions, study.capture.jobs)
         for checkpoint in dict.fromkeys(item.checkpoint for item in found)
     }
-    return Plan(
+    plan = Plan(
         study,
         tuple(job for some in jobs.values() for job in some),
         tuple(
@@ -149,6 +178,8 @@ def make_plan(root: Path, identify: Identify, content_of: ContentOf) -> Plan:
         ),
         feature_jobs(study, listed, root, content_of),
     )
+    _ = plan.looks  # says here what cannot be looked at
+    return plan
 
 
 def _listed(study: Study, root: Path, identify: Identify) -> tuple[Checkpoint, ...]:

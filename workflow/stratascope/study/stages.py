@@ -19,6 +19,18 @@ class Stage:
     code: tuple[str, ...]
 
 
+# What makes logits of the residual stream.
+_READOUT = (
+    "analyses/looks.py",
+    "analyses/places.py",
+    "analyses/readout.py",
+    "capture/weights.py",
+    "measure/readout.py",
+    "store/traces.py",
+    "store/weights.py",
+    "study/readouts.py",
+)
+
 STAGES = {
     "capture": Stage(2, ("capture", "store/tensors.py")),
     "features": Stage(1, ("capture/features", "store/datasets", "store/features.py")),
@@ -57,9 +69,11 @@ STAGES = {
             "analyses/texts.py",
         ),
     ),
+    "lens": Stage(1, (*_READOUT, "measure/lens.py", "analyses/lens.py", "capture/vocabulary.py")),
+    "residual": Stage(1, (*_READOUT, "measure/residual.py", "analyses/residual.py")),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
     "tables": Stage(
-        2,
+        3,
         (
             "measure",
             "report/tables",
@@ -68,7 +82,7 @@ STAGES = {
             "report/moving.py",
         ),
     ),
-    "report": Stage(2, ("report",)),
+    "report": Stage(3, ("report",)),
 }
 
 

@@ -16,6 +16,7 @@ from stratascope.report.tables import (
     comparison,
     discrimination,
     intra_run,
+    looks,
     probes,
     questions,
     recognition,
@@ -69,6 +70,8 @@ TABLES: dict[str, Table] = {
     "probe_transfer": Table(probes.TRANSFER, probes.transfers),
     "similarity": Table(similarity.SIMILARITY, similarity.similarity),
     "drift": Table(similarity.DRIFT, similarity.similarity, headline=True),
+    "logit_lens": Table(looks.LENS, looks.logit_lens),
+    "residual": Table(looks.RESIDUAL, looks.residual),
 }
 
 

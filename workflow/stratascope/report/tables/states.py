@@ -138,11 +138,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Analyses:
-    """The indices (``.json``) of what was computed from datasets' features, in the study's order."""
+    """The indices (``.json``) of what was computed from features and runs, in the study's order."""
 
     probes: tuple[Path, ...] = ()
     transfers: tuple[Path, ...] = ()
     similarities: tuple[Path, ...] = ()
+    lenses: tuple[Path, ...] = ()
+    residuals: tuple[Path, ...] = ()
 
 
 NO_ANALYSES = Analyses()
