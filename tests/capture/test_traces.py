@@ -12,7 +12,7 @@ import pytest
 import stratascope as ss
 from stratascope.api.traces import record_trace
 from stratascope.capture.run import capture_run
-from stratascope.cli.source import Source, numbers, rows_of
+from stratascope.cli.source import Source, numbers, picked_steps, rows_of
 from stratascope.errors import StratascopeError
 from stratascope.store.export import export_run
 from stratascope.store.runs import RunFolder
@@ -156,7 +156,8 @@ def test_layers_steps_and_positions_are_parsed(run: Path) -> None:
     total = len(trace)
     assert rows_of(trace, "all") == list(range(total))
     assert rows_of(trace, [1, -1]) == [total - 3, total - 1]
-    assert rows_of(trace, "all", [-1, 0]) == [0, total - 1]
-    assert "no step 4; there are 4: 0 to 3" in error(rows_of, trace, [4])
-    assert "no position -999" in error(rows_of, trace, "all", [-999])
-    assert "none of these positions" in error(rows_of, trace, [1], [0])
+    assert rows_of(trace, "all", [-1, 0]) == [0, *range(total - 4, total)]
+    assert picked_steps(trace, [-1, 0]) == [0, 3]
+    for chosen in (rows_of, picked_steps):
+        assert "no step 4; there are 4: 0 to 3" in error(chosen, trace, [4])
+    assert "none of the positions 0 " in error(rows_of, trace, [1], [0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stratascope.analyses.places import at_places, short
 from stratascope.errors import StratascopeError
 from stratascope.store.traces import Trace
 
@@ -17,7 +18,7 @@ def follow(
     ``position`` counts the tokens of the whole sequence from 0, ``step`` is the forward pass that read
     it. Raises StratascopeError for a layer or neuron that is not there.
     """
-    steps = trace.step_of_row
+    places = at_places(trace, rows)
     found = []
     for layer, index in neurons:
         (number,) = trace.chosen_layers([layer], site)
@@ -30,15 +31,9 @@ def follow(
                 f"{values.shape[1]}: 0 to {values.shape[1] - 1}"
             )
         found += [
-            {
-                "layer": number,
-                "neuron": index,
-                "site": site,
-                "step": steps[row],
-                "position": row,
-                "token": trace.tokens[row],
-                "value": float(values[row, index]),
-            }
-            for row in rows
+            {"layer": number, "neuron": index, "site": site}
+            | place
+            | {"value": short(values[row, index])}
+            for row, place in zip(rows, places, strict=True)
         ]
     return found

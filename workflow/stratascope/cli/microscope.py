@@ -112,30 +112,12 @@ def cross_layer(
       stratascope cross-layer models/demo/step-1600 --prompt "I am so happy and full of joy"
       stratascope cross-layer results/runs/RUN --position -1 --format csv
     """
-    from stratascope.measure.depth import cross_layer as compared
+    from stratascope.analyses.cross_layer import layer_rows
 
     chosen = numbers(layers, "layers")
     trace = source.trace([site], chosen)
     tokens = rows_of(trace, numbers(steps, "steps"), numbers(position, "position"))
-    there = trace.chosen_layers(chosen, site)
-    found = compared([trace.at(layer, site)[..., tokens, :] for layer in there])
-    print_rows(
-        [
-            {
-                "site": site,
-                "layer_a": a,
-                "layer_b": b,
-                "layer": a if a == b else None,
-                "cosine": _number(found.cosine[i, j]),
-                "centred": _number(found.centred[i, j]),
-                "cka": _number(found.cka[i, j]),
-                "n": found.n,
-            }
-            for i, a in enumerate(there)
-            for j, b in enumerate(there)
-        ],
-        form,
-    )
+    print_rows(layer_rows(trace, site, chosen, tokens), form)
 
 
 @click.command()

@@ -104,7 +104,10 @@ STEPS = click.option(
     "--steps", default="all", show_default=True, help="Forward passes, as `0,1` or `0-5`."
 )
 POSITION = click.option(
-    "--position", default="all", show_default=True, help="Tokens, as `0,7,-1`; -1 is the last."
+    "--position",
+    default="all",
+    show_default=True,
+    help="Tokens of the sequence, as `0,7`; -1 is the last of each pass.",
 )
 
 
@@ -124,29 +127,25 @@ def numbers(text: str, option: str) -> Wanted:
 
 
 def rows_of(trace: Trace, steps: Wanted, positions: Wanted = "all") -> list[int]:
-    """The rows of ``trace`` that both choose, ascending. A position is a row of the whole sequence.
+    """The rows of ``trace`` that both choose, ascending. A negative position counts in each pass.
 
     Raises StratascopeError for a step or position that is not there, and where none is in both.
     """
-    passes = picked_steps(trace, steps)
-    rows = set(_picked(positions, len(trace), "position", trace))
-    found = [row for step in passes for row in trace.steps[step] if row in rows]
-    if not found:
-        raise StratascopeError(f"{trace.label}: none of these positions is in these steps")
-    return sorted(found)
+    from stratascope.analyses.places import rows_in_steps
+
+    return rows_in_steps(
+        trace, None if steps == "all" else steps, None if positions == "all" else positions
+    )
 
 
 def picked_steps(trace: Trace, steps: Wanted) -> list[int]:
     """The forward passes that ``steps`` names, ascending. Raises StratascopeError for another."""
-    return _picked(steps, len(trace.steps), "step", trace)
-
-
-def _picked(wanted: Wanted, count: int, what: str, trace: Trace) -> list[int]:
-    if wanted == "all":
+    count = len(trace.steps)
+    if steps == "all":
         return list(range(count))
-    for number in wanted:
-        if not -count <= number < count:
+    for step in steps:
+        if not -count <= step < count:
             raise StratascopeError(
-                f"{trace.label}: no {what} {number}; there are {count}: 0 to {count - 1}"
+                f"{trace.label}: no step {step}; there are {count}: 0 to {count - 1}"
             )
-    return sorted({int(number) % count for number in wanted})
+    return sorted({step % count for step in steps})

@@ -51,11 +51,6 @@ class Trace:
         return len(self.tokens)
 
     @property
-    def step_of_row(self) -> list[int]:
-        """The forward pass that read each row."""
-        return [step for step, rows in enumerate(self.steps) for _ in rows]
-
-    @property
     def layers(self) -> list[int]:
         """The layers that anything was recorded of, ascending."""
         return sorted({int(found[1]) for name in self.read if (found := LAYER.fullmatch(name))})
