@@ -8,7 +8,7 @@ from stratascope.errors import StratascopeError
 from stratascope.store.datasets import content_of
 from stratascope.store.identity import identify
 from stratascope.store.layout import TABLES, Layout
-from stratascope.store.needed import PROBES_ENDS
+from stratascope.store.needed import NEURONS_ENDS, PROBES_ENDS
 from stratascope.study.plan import make_plan
 from stratascope.workflow import forget_killed_process, use_this_package
 
@@ -34,8 +34,13 @@ PROBES = {job.name: job for job in PLAN.probes}
 READINGS = {job.name: job for job in PLAN.readings}
 TRANSFERS = {job.name: job for job in PLAN.transfers}
 SIMILARITIES = {job.name: job for job in PLAN.similarities}
+NEURONS = {job.name: job for job in PLAN.neurons}
 LENSES = {job.name: job for job in PLAN.looks if job.part == "lens"}
 RESIDUALS = {job.name: job for job in PLAN.looks if job.part == "residual"}
+ATTENTION = {job.name: job for job in PLAN.looks if job.part == "attention"}
+CROSS_LAYER = {job.name: job for job in PLAN.looks if job.part == "cross_layer"}
+TRAJECTORY = {job.name: job for job in PLAN.looks if job.part == "trajectory"}
+HEATMAPS = {job.name: job for job in PLAN.looks if job.part == "heatmaps"}
 STATES = {job.name: job for job in PLAN.states}
 
 

@@ -17,8 +17,12 @@ rule tables:
         ancient(expand(LAYOUT.probes / "{job}.json", job=PROBES)),
         ancient(expand(LAYOUT.transfer / "{job}.json", job=TRANSFERS)),
         ancient(expand(LAYOUT.similarity / "{job}.json", job=SIMILARITIES)),
+        ancient(expand(LAYOUT.neurons / "{job}.json", job=NEURONS)),
         ancient(expand(LAYOUT.lens / "{job}.json", job=LENSES)),
         ancient(expand(LAYOUT.residual / "{job}.json", job=RESIDUALS)),
+        ancient(expand(LAYOUT.attention / "{job}.json", job=ATTENTION)),
+        ancient(expand(LAYOUT.cross_layer / "{job}.json", job=CROSS_LAYER)),
+        ancient(expand(LAYOUT.trajectory / "{job}.json", job=TRAJECTORY)),
     output:
         tables=report(
             expand(LAYOUT.tables / "{table}.csv", table=TABLES),

@@ -18,6 +18,7 @@ from stratascope.study.analyses import ProbeJob, ReadingJob, SimilarityJob, Tran
 from stratascope.study.features import FeatureJob, FeatureSet
 from stratascope.study.jobs import CaptureJob, StatesJob
 from stratascope.study.looks import LookJob
+from stratascope.study.neurons import SelectivityJob
 from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
@@ -30,6 +31,7 @@ J = TypeVar(
     TransferJob,
     SimilarityJob,
     LookJob,
+    SelectivityJob,
     StatesJob,
 )
 
@@ -158,14 +160,26 @@ def similarity_target(plan: Plan, root: Path, target: Path) -> None:
 
 def look_target(plan: Plan, root: Path, target: Path) -> None:
     """Look at a checkpoint's runs through a part of the microscope."""
+    from stratascope.analyses.microscope import draw_runs, look_at_runs
+
+    job = _job(tuple(item for item in plan.looks if item.part == target.parent.name), target)
+    for run in job.runs:
+        _captured(root / LAYOUT.runs / run.folder, Path)
+    if job.part == "heatmaps":
+        draw_runs(job, root / LAYOUT.runs, root / target)
+    elif job.part in ("lens", "residual"):
+        _read_out(job, root, target)
+    else:
+        look_at_runs(job, root / LAYOUT.runs, root / target)
+
+
+def _read_out(job: LookJob, root: Path, target: Path) -> None:
+    """The parts that need the end of the model, too."""
     from stratascope.analyses.looks import look
     from stratascope.analyses.readout import End
     from stratascope.capture.vocabulary import vocabulary_of
     from stratascope.capture.weights import open_weights
 
-    job = _job(plan.looks, target)
-    for run in job.runs:
-        _captured(root / LAYOUT.runs / run.folder, Path)
     end = End.of(*open_weights(job.checkpoint))
     look(job, root / LAYOUT.runs, end, vocabulary_of(job.checkpoint).text, root / target)
 
@@ -204,15 +218,19 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
         similarities=tuple(
             root / LAYOUT.similarity / f"{job.name}.json" for job in plan.similarities
         ),
+        neurons=tuple(root / LAYOUT.neurons / f"{job.name}.json" for job in plan.neurons),
         lenses=_looks(plan, root, "lens"),
         residuals=_looks(plan, root, "residual"),
+        attention=_looks(plan, root, "attention"),
+        cross_layers=_looks(plan, root, "cross_layer"),
+        trajectories=_looks(plan, root, "trajectory"),
     )
     with disk_errors(root / LAYOUT.tables):
         written = write_tables(states, root / LAYOUT.tables, questions, analyses, plan.told)
         write_headline(written, root / LAYOUT.metrics)
     tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
     computed = [*analyses.probes, *analyses.transfers, *analyses.similarities]
-    computed += [*analyses.lenses, *analyses.residuals]
+    computed += [*analyses.neurons, *analyses.lenses, *analyses.residuals]
     _stamp(root, target, [*states, *computed, *tables, root / LAYOUT.metrics])
 
 

@@ -84,6 +84,16 @@ def look(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+def selectivity(target: Path, directory: Path) -> None:
+    """[workflow] Measure every neuron of a dataset, into TARGET and the table beside it."""
+    from stratascope.workflow import selectivity_target
+
+    selectivity_target(plan_of(directory), directory, target)
+
+
+@click.command()
+@TARGET
+@DIRECTORY
 def states(target: Path, directory: Path) -> None:
     """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
     from stratascope.workflow import states_target

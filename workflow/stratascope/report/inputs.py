@@ -35,8 +35,12 @@ TABLES = (
     "probe_transfer",
     "similarity",
     "drift",
+    "neurons",
     "logit_lens",
     "residual",
+    "attention",
+    "cross_layer",
+    "trajectory",
 )
 # Columns whose values are names: a run called "1e3" must stay "1e3".
 TEXT_COLUMNS = (
@@ -46,7 +50,7 @@ TEXT_COLUMNS = (
     "choice_logprobs", "choice_logprobs_per_token",
     "dataset", "label", "site", "measure", "truth", "predicted", "checkpoint_from", "checkpoint_to",
     "checkpoint_a", "checkpoint_b", "against", "against_checkpoint",
-    "claim", "quantity", "verdict",
+    "claim", "quantity", "verdict", "property", "class",
     "token", "argmax_token", "final_token", "next_token", "target_token", "against_token", "top",
     "head_logits",
 )  # fmt: skip

@@ -31,8 +31,13 @@ TABLES = (
     "probe_transfer",
     "similarity",
     "drift",
+    "neurons",
+    "neuron_examples",
     "logit_lens",
     "residual",
+    "attention",
+    "cross_layer",
+    "trajectory",
 )
 
 
@@ -51,6 +56,11 @@ class Layout:
     similarity: Path = RESULTS / "similarity"
     lens: Path = RESULTS / "lens"
     residual: Path = RESULTS / "residual"
+    attention: Path = RESULTS / "attention"
+    cross_layer: Path = RESULTS / "cross_layer"
+    trajectory: Path = RESULTS / "trajectory"
+    heatmaps: Path = RESULTS / "heatmaps"
+    neurons: Path = RESULTS / "neurons"
     questions: Path = RESULTS / "questions"
     states: Path = RESULTS / "states"
     tables: Path = RESULTS / "tables"

@@ -20,6 +20,8 @@ from stratascope.store.tensorread import TensorReader
 
 MEAN, LARGEST = "mean", "max"
 PIECES = "token_texts"
+# Tokens around a text's strongest one whose values are kept: so many before it, and from it on.
+BEFORE, AFTER = 16, 8
 # (2, buckets): what a bucket's values lie above, and what they reach.
 BOUNDS = "bucket_bounds"
 # What a layer's part of a shard's file holds, k examples of N neurons; texts count from the shard's first.

@@ -55,6 +55,7 @@ def leftovers(plan: Plan, root: Path) -> list[Leftover]:
     used |= {layout.references / item.folder for item in reference_sets(plan.runs)}
     used |= {layout.questions / item.folder for item in plan.questions}
     used |= {layout.features / item.folder for item in (*plan.feature_sets, *plan.neuron_sets)}
+    used |= {layout.of_look(job).with_suffix("") for job in plan.looks if job.part == "heatmaps"}
     used |= set(files(plan))
     return [
         Leftover(path, _size(root / path), _why_left(root / path, kind))
@@ -103,6 +104,10 @@ def _kinds(layout: Layout) -> dict[Path, Check]:
         layout.similarity: _is_manifest,
         layout.lens: _is_manifest,
         layout.residual: _is_manifest,
+        layout.attention: _is_manifest,
+        layout.cross_layer: _is_manifest,
+        layout.trajectory: _is_manifest,
+        layout.heatmaps: _is_heatmaps,
         layout.neurons: _is_neurons,
         layout.stamps: _is_stamp,
     }
@@ -154,6 +159,13 @@ def _is_neurons(path: Path, name: str, digest: str) -> bool:
 
 def _is_manifest(path: Path, name: str, digest: str) -> bool:
     return path.suffix == ".json" and _says(path, digest=digest)
+
+
+def _is_heatmaps(path: Path, name: str, digest: str) -> bool:
+    """The index, or the folder of pictures beside it."""
+    if not path.is_dir():
+        return _is_manifest(path, name, digest)
+    return all(file.is_dir() or file.suffix == ".png" for file in path.rglob("*"))
 
 
 def _is_states(path: Path, name: str, digest: str) -> bool:

@@ -100,6 +100,10 @@ def _records(root: Path, found: list[Finding]) -> Iterator[Record]:
             files = [path.with_suffix(end) for end in ends[1:]]
             yield from (Record(file, path, hashes.get(file.name)) for file in files)
             yield Record(path, path, None)
+    for path in _listed(root, layout.heatmaps, "*.json"):
+        pictures = _read(root, path, found).get("files", {})
+        yield from (Record(path.with_suffix("") / name, path, pictures[name]) for name in pictures)
+        yield Record(path, path, None)
     for path in _listed(root, layout.stamps, "*.json"):
         hashes = _read(root, path, found)
         yield from (Record(Path(name), path, value) for name, value in hashes.items())
@@ -127,6 +131,9 @@ def _indexed(layout: Layout) -> dict[Path, tuple[str, ...]]:
         layout.neurons: NEURONS_ENDS,
         layout.lens: alone,
         layout.residual: alone,
+        layout.attention: alone,
+        layout.cross_layer: alone,
+        layout.trajectory: alone,
     }
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from stratascope.errors import StratascopeError
 from stratascope.study.dataset import Probes, Similarity, StudyDataset
 from stratascope.study.digest import digest
-from stratascope.study.features import FeatureJob, FeatureSet
+from stratascope.study.features import FeatureJob, FeatureSet, NeuronSet
 from stratascope.study.jobs import CaptureJob
 from stratascope.study.runs import Run
 from stratascope.study.stages import version
@@ -229,6 +229,8 @@ def _by_set(jobs: Iterable[FeatureJob]) -> dict[FeatureSet, tuple[FeatureJob, ..
     found: dict[FeatureSet, tuple[FeatureJob, ...]] = {}
     for job in jobs:
         for part in job.parts:
+            if isinstance(part.features, NeuronSet):
+                continue  # which have jobs of their own
             found[part.features] = (*found.get(part.features, ()), job)
     return found
 

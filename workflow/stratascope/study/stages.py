@@ -31,6 +31,9 @@ _READOUT = (
     "study/readouts.py",
 )
 
+# What reads stored runs as they are.
+_LOOK = ("analyses/microscope.py", "analyses/places.py", "store/traces.py")
+
 STAGES = {
     "capture": Stage(2, ("capture", "store/tensors.py")),
     "features": Stage(1, ("capture/features", "store/datasets", "store/features.py")),
@@ -71,6 +74,35 @@ STAGES = {
     ),
     "lens": Stage(1, (*_READOUT, "measure/lens.py", "analyses/lens.py", "capture/vocabulary.py")),
     "residual": Stage(1, (*_READOUT, "measure/residual.py", "analyses/residual.py")),
+    "selectivity": Stage(
+        1,
+        (
+            "measure/neurons",
+            "measure/probes/nulls.py",
+            "measure/multiple.py",
+            "analyses/neurons.py",
+            "analyses/neuron_files.py",
+            "analyses/texts.py",
+            "store/neurons.py",
+        ),
+    ),
+    "attention": Stage(
+        1, (*_LOOK, "analyses/attention.py", "measure/attention.py", "measure/metrics.py")
+    ),
+    "cross_layer": Stage(
+        1,
+        (
+            *_LOOK,
+            "analyses/cross_layer.py",
+            "measure/depth.py",
+            "measure/metrics.py",
+            "measure/similarity",
+        ),
+    ),
+    "trajectory": Stage(1, (*_LOOK, "analyses/trajectories.py")),
+    "heatmaps": Stage(
+        1, (*_LOOK, "analyses/heatmaps.py", "measure/pictures.py", "store/pictures.py")
+    ),
     "states": Stage(1, ("store/states.py", "store/runs.py")),
     "tables": Stage(
         3,

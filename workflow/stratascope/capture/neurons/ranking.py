@@ -8,11 +8,9 @@ import numpy as np
 import torch
 
 from stratascope.capture.neurons.batch import Batch
+from stratascope.store.neurons import AFTER, BEFORE
 
-# Tokens around the strongest one whose values are kept, it included.
-BEFORE, AFTER = 16, 8
 WINDOW = BEFORE + AFTER
-
 _LOWEST = torch.iinfo(torch.int64).min
 
 

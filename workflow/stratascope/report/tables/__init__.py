@@ -17,10 +17,12 @@ from stratascope.report.tables import (
     discrimination,
     intra_run,
     looks,
+    neurons,
     probes,
     questions,
     recognition,
     role_averages,
+    runs,
     similarity,
     snapshot_reference,
 )
@@ -70,8 +72,13 @@ TABLES: dict[str, Table] = {
     "probe_transfer": Table(probes.TRANSFER, probes.transfers),
     "similarity": Table(similarity.SIMILARITY, similarity.similarity),
     "drift": Table(similarity.DRIFT, similarity.similarity, headline=True),
+    "neurons": Table(neurons.NEURONS, neurons.neurons),
+    "neuron_examples": Table(neurons.EXAMPLES, neurons.neurons),
     "logit_lens": Table(looks.LENS, looks.logit_lens),
     "residual": Table(looks.RESIDUAL, looks.residual),
+    "attention": Table(runs.ATTENTION, runs.attention),
+    "cross_layer": Table(runs.CROSS_LAYER, runs.cross_layer),
+    "trajectory": Table(runs.TRAJECTORY, runs.trajectory),
 }
 
 

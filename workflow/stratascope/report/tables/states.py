@@ -143,8 +143,12 @@ class Analyses:
     probes: tuple[Path, ...] = ()
     transfers: tuple[Path, ...] = ()
     similarities: tuple[Path, ...] = ()
+    neurons: tuple[Path, ...] = ()
     lenses: tuple[Path, ...] = ()
     residuals: tuple[Path, ...] = ()
+    attention: tuple[Path, ...] = ()
+    cross_layers: tuple[Path, ...] = ()
+    trajectories: tuple[Path, ...] = ()
 
 
 NO_ANALYSES = Analyses()

@@ -1,0 +1,1 @@
+"""Neurons: their distributions out of mergeable parts, and what they tell of labels."""
