@@ -19,6 +19,11 @@ from stratascope.study.stages import version
 PARTS: dict[str, tuple[str, ...]] = {
     "lens": ("hidden_states",),
     "residual": ("hidden_states", "qkv", "mlp"),
+    "attention": ("attention_weights",),
+    # What these read, their own keys say.
+    "cross_layer": (),
+    "trajectory": (),
+    "heatmaps": (),
 }
 
 
