@@ -17,6 +17,7 @@ from stratascope.cli import (
     features,
     lens,
     microscope,
+    neurons,
     pair,
     probe,
     rules,
@@ -49,7 +50,19 @@ def cli() -> None:
 
 
 # A new command is one function in its module, which is a table of them.
-_MODULES = (tasks, estimate, features, probe, similarity, lens, microscope, pair, versions, rules)
+_MODULES = (
+    tasks,
+    estimate,
+    features,
+    probe,
+    similarity,
+    neurons,
+    lens,
+    microscope,
+    pair,
+    versions,
+    rules,
+)
 for _module in _MODULES:
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):

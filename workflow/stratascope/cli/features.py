@@ -11,7 +11,7 @@ import click
 from stratascope.cli.options import DISK_GB, FORMAT, MEMORY_GB, print_rows, say
 
 
-class _Layers(click.ParamType[Any]):
+class Layers(click.ParamType[Any]):
     """``all``, ``0,3,5``, ``0-11`` or a mix such as ``0-3,8``."""
 
     name = "layers"
@@ -19,6 +19,7 @@ class _Layers(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | tuple[int, ...]:
+        """The layers, as a dataset names them."""
         if not isinstance(value, str):
             return tuple(value)
         if value == "all":
@@ -91,7 +92,7 @@ _MODEL = ("revision", "dtype", "device", "device_map", "trust_remote_code")
 )  # fmt: skip
 @click.option("--module", metavar="NAME", multiple=True, help="Read a module by name; likewise.")
 @click.option(
-    "--layers", type=_Layers(), default="all", show_default=True, help="As `0,3` or `0-11`."
+    "--layers", type=Layers(), default="all", show_default=True, help="As `0,3` or `0-11`."
 )
 @click.option(
     "--position", type=_Position(), default="last", show_default=True,

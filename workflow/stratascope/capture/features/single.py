@@ -51,11 +51,41 @@ def extract_dataset(
     ``dtype`` may be ``auto``. Paths are relative to the working folder. Raises ``StratascopeError``
     as finding the model, opening the dataset, loading and extracting do.
     """
+    features, source = asked_features(model, dataset, threads)
+    extract_asked(features, source, folder, say, part=part, compile=compile, limits=limits)
+    return _summary(features, source, folder, part)
+
+
+def asked_features(
+    model: Mapping[str, Any], dataset: Mapping[str, Any], threads: int
+) -> tuple[FeatureSet, Source]:
+    """The features that the keys of a study's ``Model`` and ``Dataset`` ask for, and their texts.
+
+    Raises:
+        StratascopeError: what finding the model and opening the dataset find wrong.
+    """
     asked = validate(Dataset, dataset, "extract")
     source = sampled(open_dataset(asked, Path()), asked.max_samples, asked.seed)
     checkpoint = _checkpoint(dict(model))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(asked.data).stem).strip("-._") or "dataset"
-    features = FeatureSet(name, asked, content_of(asked, Path()), checkpoint, threads)
+    return FeatureSet(name, asked, content_of(asked, Path()), checkpoint, threads), source
+
+
+def extract_asked(
+    features: FeatureSet,
+    source: Source,
+    folder: Path,
+    say: Say,
+    *,
+    part: tuple[int, int] = (1, 1),
+    compile: bool = False,  # noqa: A002 (as PyTorch calls it)
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+) -> None:
+    """Extract ``features`` into ``folder`` if they are not there, with a check of memory and disk.
+
+    Raises:
+        StratascopeError: as loading and extracting do.
+    """
     if not is_features(folder) or Features.open(folder).info["digest"] != features.digest:
         from stratascope.capture.budget import check_features
         from stratascope.capture.features.extract import extract_features
@@ -64,9 +94,8 @@ def extract_dataset(
         tokenizer = check_features(
             features, source, folder, say, part=part, limits=limits, options=True
         )
-        loaded = load(checkpoint, tokenizer)
+        loaded = load(features.checkpoint, tokenizer)
         extract_features(loaded, features, source, folder, say, part=part, compile=compile)
-    return _summary(features, source, folder, part)
 
 
 def _checkpoint(model: dict[str, Any]) -> Checkpoint:
