@@ -37,10 +37,20 @@ SCRIPTS = (
     "mistakes.js",
     "probetokens.js",
     "similarity.js",
+    "lens.js",
+    "residual.js",
     "navigation.js",
     "start.js",
 )
-STYLES = ("base.css", "layout.css", "parts.css", "explorer.css", "probes.css", "print.css")
+STYLES = (
+    "base.css",
+    "layout.css",
+    "parts.css",
+    "explorer.css",
+    "probes.css",
+    "lens.css",
+    "print.css",
+)
 
 
 def render(template: str, **context: Any) -> str:

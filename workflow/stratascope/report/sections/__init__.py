@@ -11,11 +11,13 @@ from stratascope.report.sections import (
     checkpoints,
     claims,
     datasets,
+    lens,
     methods,
     pairs,
     probes,
     questions,
     references,
+    residual,
     similarity,
     summary,
     within,
@@ -44,6 +46,8 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "similarity", "Layers and checkpoints compared", "similarity.html.j2", similarity.build
     ),
+    Section("lens", "What each layer would say", "lens.html.j2", lens.build),
+    Section("residual", "Who writes what is said", "residual.html.j2", residual.build),
     Section("questions", "Benchmark questions", "questions.html.j2", questions.build),
     Section("methods", "Methods and definitions", "methods.html.j2", methods.build),
 )

@@ -12,6 +12,8 @@ async function start() {
   startMistakes();
   startProbeTokens();
   startSimilarity();
+  startLens();
+  startStream();
   startToolbox();
   await loadPlotly();
   startTheme();
