@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +233,23 @@ def test_a_model_needs_a_prompt_and_induction_none(sources: dict[str, list[str]]
     """What belongs to a model is asked for, or refused."""
     assert "--prompt" in error_of("analyze", sources["model"][0])
     assert "leave --prompt out" in error_of("attention", *sources["model"], "--induction")
+
+
+def test_the_pages_commands_run(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of docs/microscope.md prints something, as it stands there."""
+    (tmp_path / "models").symlink_to(root / "models")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```",
+        (root / "docs" / "microscope.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    commands = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+    assert len(commands) > 9
+    for words in commands:
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 0, (words, done.output, done.exception)
+        assert done.stdout.count("\n") > 3
+    assert len(list(tmp_path.glob("pictures/heatmaps/attn_weights/*_head_*.png"))) == 24
