@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stratascope.cli.options import FORMAT, print_rows, say
-from stratascope.cli.source import LAYERS, STEPS, Source, Wanted, numbers, with_source
+from stratascope.cli.source import LAYERS, STEPS, Source, numbers, rows_of, with_source
 from stratascope.errors import StratascopeError
 
 if TYPE_CHECKING:
@@ -60,13 +60,12 @@ def logit_lens(
       stratascope logit-lens models/demo/step-1600 --prompt "I am so" --position all --format json
     """
     from stratascope.analyses.lens import Asked, check_site, lens_rows
-    from stratascope.analyses.places import rows_in_steps
 
     check_site(site)
     chosen = numbers(layers, "layers")
     trace = _trace(source, dict.fromkeys((site, "hidden_out")))
     end, words = _end_of(trace, source, model)
-    rows = rows_in_steps(trace, _listed(steps, "steps"), _listed(position, "position"))
+    rows = rows_of(trace, numbers(steps, "steps"), numbers(position, "position"))
     asked = Asked(rows, trace.chosen_layers(chosen, site), site, top_k)
     found = lens_rows(trace, end, asked, words.text)
     print_rows([_shown(row, form, top=_top) for row in found], form)
@@ -96,13 +95,12 @@ def residual(
       stratascope residual results/runs/RUN --steps 0
       stratascope residual models/demo/step-1600 --prompt "I am so" --token happy --against sad
     """
-    from stratascope.analyses.places import rows_in_steps
     from stratascope.analyses.residual import HEAD_SITES, SITES, choose, residual_rows
 
     chosen = numbers(layers, "layers")
     trace = _trace(source, (*SITES, *HEAD_SITES))
     end, words = _end_of(trace, source, model)
-    rows = rows_in_steps(trace, _listed(steps, "steps"), _listed(position, "position"))
+    rows = rows_of(trace, numbers(steps, "steps"), numbers(position, "position"))
     whose = choose(
         trace,
         end,
@@ -156,11 +154,6 @@ def _end_of(trace: Trace, source: Source, model: str | None) -> tuple[End, Vocab
     end = End.of(*open_weights(checkpoint))
     end.check(trace)
     return end, vocabulary_of(checkpoint)
-
-
-def _listed(text: str, option: str) -> list[int] | None:
-    found: Wanted = numbers(text, option)
-    return None if found == "all" else list(found)
 
 
 def _shown(row: dict[str, Any], form: str, **columns: Any) -> dict[str, Any]:
