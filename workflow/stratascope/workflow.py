@@ -239,6 +239,8 @@ def report_target(plan: Plan, root: Path, target: Path) -> None:
     from stratascope.report.build import build_report
 
     _start(root, target, f"report-{plan.report_digest}")
+    readings = [root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings]
+    looks = [*_looks(plan, root, "attention"), *_looks(plan, root, "heatmaps")]
     with disk_errors(root / LAYOUT.report):
         build_report(
             study={
@@ -251,11 +253,12 @@ def report_target(plan: Plan, root: Path, target: Path) -> None:
             runs=root / LAYOUT.runs,
             metrics=root / LAYOUT.metrics,
             features=[root / LAYOUT.features / item.folder for item in plan.feature_sets],
-            readings=[root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings],
+            readings=readings,
+            looks=looks,
+            neurons=[root / LAYOUT.neurons / f"{job.name}.json" for job in plan.neurons],
             out=root / LAYOUT.report,
         )
-    readings = [root / LAYOUT.readings / f"{job.name}.json" for job in plan.readings]
-    _stamp(root, target, [*readings, root / LAYOUT.report])
+    _stamp(root, target, [*readings, *looks, root / LAYOUT.report])
 
 
 def _job(jobs: tuple[J, ...], target: Path) -> J:

@@ -31,17 +31,22 @@ def build_report(
     out: Path,
     features: Sequence[Path] = (),
     readings: Sequence[Path] = (),
+    looks: Sequence[Path] = (),
+    neurons: Sequence[Path] = (),
 ) -> None:
     """Write the report of a study: one HTML file that needs nothing else.
 
     ``study`` has ``title`` and ``description``; ``tables`` is the folder of CSVs; ``states`` are the
     manifests (or the tensor files beside them) of each checkpoint's state vectors; ``runs`` is the
     folder of runs; ``metrics`` is metrics.json; ``features`` are the folders of extracted features
-    and ``readings`` the indices of what their probes say of single tokens, in the study's order.
+    ``readings`` the indices of what their probes say of single tokens, and ``looks`` those of attention
+    heads and heatmaps, ``neurons`` those of neurons, in the study's order.
     The same inputs give the same bytes. Raises StratascopeError naming the file that is missing or
     unreadable.
     """
-    html = render_report(read_inputs(study, tables, states, runs, metrics, features, readings))
+    html = render_report(
+        read_inputs(study, tables, states, runs, metrics, features, readings, looks, neurons)
+    )
     with new_file(out) as partial:
         partial.write_text(html, encoding="utf-8", errors="replace", newline="\n")
 

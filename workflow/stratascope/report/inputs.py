@@ -12,6 +12,7 @@ import pandas as pd
 
 from stratascope.errors import StratascopeError
 from stratascope.report.extracted import Extracted
+from stratascope.report.neurons import NeuronIndex
 from stratascope.report.readings import Reading, readings_of
 
 SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
@@ -110,6 +111,9 @@ class ReportData:
     metrics: Mapping[str, Any]
     features: tuple[Extracted, ...] = ()
     readings: tuple[Reading, ...] = ()
+    patterns: tuple[Mapping[str, Any], ...] = ()
+    grids: tuple[Mapping[str, Any], ...] = ()
+    neurons: tuple[NeuronIndex, ...] = ()
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of `TABLES`, empty if the study has none."""
@@ -154,8 +158,11 @@ def read_inputs(
     metrics: Path,
     features: Sequence[Path] = (),
     readings: Sequence[Path] = (),
+    looks: Sequence[Path] = (),
+    neurons: Sequence[Path] = (),
 ) -> ReportData:
     """Read all that a report shows. Raises StratascopeError naming a file that is not there."""
+    seen = [read_json(path) for path in looks]
     manifests = sorted(
         ((path, read_json(path.with_suffix(".json"))) for path in states),
         key=lambda item: (item[1].get("order", 0), item[1]["checkpoint"]),
@@ -181,6 +188,10 @@ def read_inputs(
         metrics=read_json(metrics) if metrics.is_file() else {},
         features=tuple(Extracted.open(folder) for folder in features),
         readings=tuple(found for path in readings for found in readings_of(read_json(path))),
+        neurons=tuple(NeuronIndex(read_json(path)) for path in neurons),
+        patterns=tuple(index["patterns"] for index in seen if "patterns" in index),
+        # The last checkpoint's pictures: those of all would be too many.
+        grids=tuple(([index["grids"] for index in seen if "grids" in index] or [[]])[-1]),
     )
 
 

@@ -37,6 +37,7 @@ SCRIPTS = (
     "mistakes.js",
     "probetokens.js",
     "similarity.js",
+    "neurons.js",
     "lens.js",
     "residual.js",
     "navigation.js",
@@ -48,6 +49,7 @@ STYLES = (
     "parts.css",
     "explorer.css",
     "probes.css",
+    "neurons.css",
     "lens.css",
     "print.css",
 )

@@ -11,8 +11,10 @@ from stratascope.report.sections import (
     checkpoints,
     claims,
     datasets,
+    heads,
     lens,
     methods,
+    neurons,
     pairs,
     probes,
     questions,
@@ -46,8 +48,10 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "similarity", "Layers and checkpoints compared", "similarity.html.j2", similarity.build
     ),
+    Section("neurons", "Neurons", "neurons.html.j2", neurons.build),
     Section("lens", "What each layer would say", "lens.html.j2", lens.build),
     Section("residual", "Who writes what is said", "residual.html.j2", residual.build),
+    Section("heads", "Single runs, looked into", "heads.html.j2", heads.build),
     Section("questions", "Benchmark questions", "questions.html.j2", questions.build),
     Section("methods", "Methods and definitions", "methods.html.j2", methods.build),
 )

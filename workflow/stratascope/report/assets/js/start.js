@@ -12,6 +12,7 @@ async function start() {
   startMistakes();
   startProbeTokens();
   startSimilarity();
+  startNeurons();
   startLens();
   startStream();
   startToolbox();
