@@ -9,6 +9,7 @@ rule report:
         ancient(rules.tables.output.stamp),
         ancient(expand(LAYOUT.extractions / "{job}.json", job=FEATURES)),
         ancient(expand(LAYOUT.readings / "{job}.json", job=READINGS)),
+        ancient(expand(LAYOUT.heatmaps / "{job}.json", job=HEATMAPS)),
     output:
         html=report(LAYOUT.report, category="Report", caption="../report/report.rst"),
         stamp=LAYOUT.stamps / f"report-{PLAN.report_digest}.json",

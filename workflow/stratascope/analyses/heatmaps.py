@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from stratascope.analyses.places import short
 from stratascope.errors import StratascopeError
 from stratascope.measure.metrics import FloatArray
-from stratascope.measure.pictures import Normalize, Reduce, enlarged, reduced, shades
+from stratascope.measure.pictures import Normalize, Reduce, enlarged, pooled, reduced, shades
 from stratascope.store.pictures import check_colours, coloured, write_png
 from stratascope.store.traces import LAYER, WEIGHTS, Trace
+
+# Rows and columns of a picture in the report.
+SMALL = (32, 48)
 
 
 @dataclass(frozen=True)
@@ -110,3 +114,18 @@ def _row(source: str, picture: Picture, path: Path) -> dict[str, Any]:
         "max": float(picture.values.max()),
         "file": path.as_posix(),
     }
+
+
+def small_pictures(trace: Trace, drawing: Drawing, most: int) -> Iterator[dict[str, Any]]:
+    """The first ``most`` pictures made small: where each is, the means of blocks and where those begin."""
+    for picture, _ in zip(pictures_of(trace, drawing), range(most), strict=False):
+        values, tokens, columns = pooled(picture.values, *SMALL)
+        yield {
+            "site": drawing.source,
+            "layer": picture.layer,
+            "step": picture.step,
+            "head": picture.head,
+            "tokens": tokens,
+            "columns": columns,
+            "values": [[short(value) for value in row] for row in values.tolist()],
+        }

@@ -8,13 +8,16 @@ from typing import Any
 
 from stratascope.analyses.attention import head_patterns, head_rows
 from stratascope.analyses.cross_layer import layer_rows
-from stratascope.analyses.heatmaps import Drawing, draw_heatmaps
+from stratascope.analyses.heatmaps import Drawing, draw_heatmaps, small_pictures
 from stratascope.analyses.trajectories import follow
 from stratascope.store.commit import new_folder, write_json
 from stratascope.store.hashes import recorded
 from stratascope.store.traces import WEIGHTS, Trace, open_trace
 from stratascope.study.looks import LookJob
 from stratascope.study.microscope import Attention, CrossLayer, Heatmaps, Trajectory, neuron_of
+
+# So many pictures of a checkpoint are also kept small, as numbers: the report draws them.
+MOST_GRIDS = 16
 
 
 def look_at_runs(job: LookJob, runs: Path, target: Path) -> None:
@@ -46,21 +49,22 @@ def draw_runs(job: LookJob, runs: Path, target: Path) -> None:
     """
     assert isinstance(job.spec, Heatmaps)
     final = target.with_suffix("")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    grids: list[dict[str, Any]] = []
     with new_folder(final) as folder:
         for run in job.runs:
             trace = open_trace(runs / run.folder)
             for source in job.spec.sources:
-                for row in draw_heatmaps(
-                    trace, folder / run.label, _drawing(trace, job.spec, source)
-                ):
+                drawing = _drawing(trace, job.spec, source)
+                for row in draw_heatmaps(trace, folder / run.label, drawing):
                     file = Path(row["file"]).relative_to(folder).as_posix()
                     rows.append({"run": run.label, **row, "file": file})
+                room = max(0, MOST_GRIDS - len(grids))
+                small = small_pictures(trace, drawing, room)
+                grids += [{"run": run.label, **grid} for grid in small]
     files = recorded(final.rglob("*.png"), final)
-    write_json(
-        target,
-        {"checkpoint": job.checkpoint.name, "digest": job.digest, "files": files, "rows": rows},
-    )
+    content = {"checkpoint": job.checkpoint.name, "digest": job.digest, "files": files}
+    write_json(target, content | {"rows": rows, "grids": grids})
 
 
 def _drawing(trace: Trace, spec: Heatmaps, source: str) -> Drawing:

@@ -55,3 +55,17 @@ def enlarged(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Each number a block of whole pixels, so that both sides have `LEAST_SIDE`; large ones stay."""
     rows, columns = (max(1, -(-LEAST_SIDE // side)) for side in picture.shape[:2])
     return picture.repeat(rows, axis=0).repeat(columns, axis=1)
+
+
+def pooled(picture: FloatArray, rows: int, columns: int) -> tuple[FloatArray, list[int], list[int]]:
+    """At most so many rows and columns, each the mean of a block; and where each block begins.
+
+    Blocks along an axis differ by one number at most. ``(r, c) -> (min(r, rows), min(c, columns))``.
+    """
+    starts = [
+        (np.arange(min(size, most)) * size) // min(size, most)
+        for size, most in zip(picture.shape, (rows, columns), strict=True)
+    ]
+    sums = np.add.reduceat(np.add.reduceat(picture, starts[0], axis=0), starts[1], axis=1)
+    counts = [np.diff([*start, size]) for start, size in zip(starts, picture.shape, strict=True)]
+    return sums / np.outer(*counts), starts[0].tolist(), starts[1].tolist()
