@@ -231,6 +231,7 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
     tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
     computed = [*analyses.probes, *analyses.transfers, *analyses.similarities]
     computed += [*analyses.neurons, *analyses.lenses, *analyses.residuals]
+    computed += [*analyses.attention, *analyses.cross_layers, *analyses.trajectories]
     _stamp(root, target, [*states, *computed, *tables, root / LAYOUT.metrics])
 
 

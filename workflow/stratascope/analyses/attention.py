@@ -31,7 +31,7 @@ def head_rows(trace: Trace, layers: str | Sequence[int]) -> list[dict[str, Any]]
 
 
 # The report draws the attention among so many first tokens; all of them would be millions of numbers.
-SHOWN = 48
+SHOWN = 32
 
 
 def head_patterns(trace: Trace, layers: str | Sequence[int]) -> dict[str, Any]:
