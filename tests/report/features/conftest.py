@@ -177,12 +177,50 @@ def drift_rows(names: list[str]) -> Iterator[dict[str, Any]]:
                     }  # fmt: skip
 
 
+def lens_rows(names: list[str]) -> Iterator[dict[str, Any]]:
+    """One conversation at 3 steps; at later checkpoints the last layer's token leads from layer 3 on."""
+    for place, checkpoint in enumerate(names):
+        for step in range(3):
+            for layer in LAYERS:
+                rank = 1 if place and layer > 2 else 1 + (5 - layer) * (place + 1)
+                said = [HOSTILE, " a", "\n"] if layer == 0 else [" yes", " no", " <b>so</b>"]
+                top = [{"token": word, "logprob": -0.5 - i} for i, word in enumerate(said)]
+                yield {
+                    "run": f"good_news@{checkpoint}", "checkpoint": checkpoint, "site": "hidden_out",
+                    "layer": layer, "step": step, "position": 7 + step, "token": HOSTILE,
+                    "argmax_token": said[0], "argmax_logprob": -0.5, "entropy": 2.0 - 0.3 * layer,
+                    "kl_from_final": 0.4 * (5 - layer), "final_token": " yes", "rank_of_final": rank,
+                    "logprob_of_final": -0.5 * rank, "next_token": " yes" if step < 2 else "",
+                    "rank_of_next": rank if step < 2 else None,
+                    "logprob_of_next": -0.5 * rank if step < 2 else None, "top": json.dumps(top),
+                }  # fmt: skip
+
+
+def residual_rows(names: list[str]) -> Iterator[dict[str, Any]]:
+    """The same tokens; each layer's MLP adds 1, attention its number in tenths, half by each head."""
+    for checkpoint in names:
+        for step in range(3):
+            for layer in LAYERS:
+                yield {
+                    "run": f"good_news@{checkpoint}", "checkpoint": checkpoint, "layer": layer,
+                    "step": step, "position": 7 + step, "token": HOSTILE, "target_token": " <b>yes</b>",
+                    "hidden_in_norm": 1.0 + layer, "attn_out_norm": 0.5, "mlp_down_out_norm": 0.7,
+                    "hidden_out_norm": 2.0 + layer, "attn_cosine_out": 0.2, "attn_cosine_in": -0.1,
+                    "mlp_cosine_out": 0.4, "mlp_cosine_in": 0.1, "attn_logit": 0.1 * layer,
+                    "mlp_logit": 1.0, "head_logits": json.dumps([0.05 * layer, 0.05 * layer]),
+                    "attn_bias_logit": 0.0, "embedding_logit": 0.25, "norm_bias_logit": 0.0,
+                    "unembed_bias_logit": -0.5, "rest_logit": 0.001, "logit": 7.251 + 0.0 * step,
+                }  # fmt: skip
+
+
 TABLES = {
     "probes": probe_rows,
     "probe_predictions": prediction_rows,
     "probe_transfer": transfer_rows,
     "similarity": similarity_rows,
     "drift": drift_rows,
+    "logit_lens": lens_rows,
+    "residual": residual_rows,
 }
 
 

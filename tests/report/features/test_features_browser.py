@@ -41,7 +41,7 @@ def test_everything_draws_and_nothing_sticks_out(
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     scroll_through(watched)
     missing = page.evaluate(
-        "[...document.querySelectorAll('#probes figure.fig, #similarity figure.fig')]"
+        "[...document.querySelectorAll('#probes .fig, #similarity .fig, #lens .fig, #residual .fig')]"
         ".filter(f => !f.querySelector('.main-svg')).map(f => f.id)"
     )
     assert missing == []
