@@ -100,7 +100,8 @@ def _heads(data: ReportData) -> Figure | None:
     for score, words in SCORES:
         for run in runs:
             rows = table[table["run"] == run]
-            views[f"{score}/{run}"] = _head_map(rows, score, words)
+            # One end for all runs: a colour means the same in each.
+            views[f"{score}/{run}"] = _head_map(rows, score, words, float(table[score].max()))
     return Figure(
         id="fig-heads",
         title="Every head of every layer",
@@ -111,15 +112,14 @@ def _heads(data: ReportData) -> Figure | None:
     )
 
 
-def _head_map(rows: pd.DataFrame, score: str, words: str) -> View:
+def _head_map(rows: pd.DataFrame, score: str, words: str, most: float) -> View:
     layers, heads = (sorted(rows[name].unique().tolist()) for name in ("layer", "head"))
     values = cube(rows, score, (("layer", layers), ("head", heads)))
     uniform = number(float(rows[f"{score}_uniform"].iloc[0]))
     n = rows["n"].iloc[0]
     hover = f"layer %{{y}}, head %{{x}}<br>{words}: %{{z:.3f}} (uniform: {uniform})<br>n = {n}"
     trace = heatmap(values, list(map(str, heads)), score, hover, y=list(map(str, layers)))
-    if score not in ("entropy", "distance"):
-        trace["ends"] = [0, 1]
+    trace["ends"] = [0, most]
     layout = axes("head", "layer", xaxis={"type": "category"})
     return {"data": [trace], "layout": layout, "height": 130 + 34 * max(4, len(layers))}
 
@@ -238,12 +238,14 @@ def _pictures(data: ReportData) -> Figure | None:
         trace = heatmap(
             values,
             list(map(str, grid["columns"])),
-            "cosine" if values.min() < 0 else "value",
+            "value",
             "token %{y}, from column %{x}<br>mean %{z:.3g}",
             y=list(map(str, grid["tokens"])),
         )
         most = float(np.abs(values).max())
-        trace |= {"xgap": 0, "ygap": 0, "ends": [-most, most] if values.min() < 0 else [0, most]}
+        trace |= {"xgap": 0, "ygap": 0, "ends": [0, most]}
+        if values.min() < 0:
+            trace |= {"scale": "diverging", "ends": [-most, most]}
         layout = axes("dimension, or key", "token", xaxis={"type": "category"})
         views[name] = {"data": [trace], "layout": layout}
     if not views:
