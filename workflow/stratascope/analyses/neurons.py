@@ -43,6 +43,8 @@ QUANTILES = {
     "q95": 0.95,
     "q99": 0.99,
 }
+# p-values are not given as smaller: so far out the normal distribution says nothing any more.
+SMALLEST = 1e-12
 # The neurons that rise and fall with each one.
 NEIGHBOURS = 5
 
@@ -262,8 +264,8 @@ def _best(
         "correlation": picked(np.concatenate([one.correlation for one in layer.selective])),
         "mutual_information": picked(np.concatenate(information)),
         "z": z,
-        "p": picked(np.concatenate([one.p for one in layer.selective])),
-        "q": picked(q),
+        "p": np.maximum(picked(np.concatenate([one.p for one in layer.selective])), SMALLEST),
+        "q": np.maximum(picked(q), SMALLEST),
         "p_max": p_of_largest(z, largest),
     }
 

@@ -14,10 +14,10 @@ from stratascope.report.neurons import NeuronIndex
 from stratascope.report.text import joined, plural, source_name
 
 # Examples of each neuron, and tokens of all examples of all neurons: beyond, fewer neurons are shown.
-TOP, BOTTOM, MOST_TOKENS = 6, 3, 9_000
+TOP, BOTTOM, MOST_TOKENS = 6, 3, 5_500
 BINS = 48
 # Rows of the table of the most selective.
-ROWS = 60
+ROWS = 30
 # The share of false ones among those that are named.
 RATE = 0.05
 NUMBERS = ("count", "mean", "std", "min", "max", "median", "q05", "q95", "firing_rate", "kurtosis")
