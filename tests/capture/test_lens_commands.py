@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,18 @@ def test_tables_and_csv_print(places: Any) -> None:
             done = CliRunner().invoke(cli, [command, str(run), "--steps", "0", "--format", form])
             assert done.exit_code == 0
             assert column in done.stdout.splitlines()[0]
+
+
+def test_a_run_is_read_without_torch(places: Any) -> None:
+    """With safetensors neither command imports torch or transformers."""
+    _, run, _ = places
+    for command in ("logit-lens", "residual"):
+        code = (
+            "import sys; from stratascope.cli import cli; "
+            f"cli([{command!r}, {str(run)!r}, '--format', 'csv'], standalone_mode=False); "
+            "assert not {'torch', 'transformers'} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_sums_hold_in_what_a_run_stored(places: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 
 from stratascope.analyses.readout import End
 from stratascope.capture.families import FAMILIES
@@ -97,9 +98,10 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
         plan_of({"model_type": "mamba"}, "here")
 
 
-@pytest.mark.parametrize("form", ["shards", "bin", "bare"])
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.parametrize("form", ["shards", "bin", "dcp", "bare"])
 def test_other_files_give_the_same(loaded_model: Any, tmp_path: Path, form: str) -> None:
-    """Shards, files of torch.save and names without the model's prefix give the same numbers."""
+    """Shards, torch.save, distributed checkpoints and names without a prefix give the same numbers."""
     loaded = loaded_model("gpt2+chat")
     expected = end_of(loaded).readout
     model = loaded.model if form != "bare" else loaded.model.transformer
@@ -107,6 +109,9 @@ def test_other_files_give_the_same(loaded_model: Any, tmp_path: Path, form: str)
     if form == "bin":
         (tmp_path / "model.safetensors").unlink()
         torch.save(loaded.model.state_dict(), tmp_path / "pytorch_model.bin")
+    if form == "dcp":
+        (tmp_path / "model.safetensors").unlink()
+        dcp.save({"model": loaded.model.state_dict()}, checkpoint_id=tmp_path, no_dist=True)
     if form == "shards":
         assert (tmp_path / "model.safetensors.index.json").is_file()
     tied = json.loads((Path(loaded.checkpoint.source) / "config.json").read_text())

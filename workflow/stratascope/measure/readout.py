@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-# Logits held at once, in numbers: 64 MiB in double precision.
-CHUNK = 2**23
+# Logits held at once, in numbers: 16 MiB in double precision, of which reading takes some copies.
+CHUNK = 2**21
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Norm:
         """The normed states, of the same shape."""
         centred = states - states.mean(-1, keepdims=True) if self.centres else states
         out = centred / self.scale(states) * self.gain(states.shape[-1])
-        return out if self.bias is None else out + self.bias
+        return np.asarray(out if self.bias is None else out + self.bias)
 
 
 @dataclass(frozen=True)
