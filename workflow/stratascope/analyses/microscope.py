@@ -1,20 +1,24 @@
-"""Stored runs under the microscope: heads, layers against each other, neurons, pictures."""
+"""Stored runs under the microscope: heads, layers against each other, neurons, pictures.
+
+Each part imports its measures when it runs: a job that looks at one run takes less than they do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stratascope.analyses.attention import head_patterns, head_rows
-from stratascope.analyses.cross_layer import layer_rows
-from stratascope.analyses.heatmaps import Drawing, draw_heatmaps, small_pictures
 from stratascope.analyses.trajectories import follow
 from stratascope.store.commit import new_folder, write_json
 from stratascope.store.hashes import recorded
 from stratascope.store.traces import WEIGHTS, Trace, open_trace
 from stratascope.study.looks import LookJob
 from stratascope.study.microscope import Attention, CrossLayer, Heatmaps, Trajectory, neuron_of
+
+if TYPE_CHECKING:
+    from stratascope.analyses.heatmaps import Drawing
 
 # So many pictures of a checkpoint are also kept small, as numbers: the report draws them.
 MOST_GRIDS = 16
@@ -47,6 +51,8 @@ def draw_runs(job: LookJob, runs: Path, target: Path) -> None:
     Raises:
         StratascopeError: a run without a layer or source that the job names, or no such colour map.
     """
+    from stratascope.analyses.heatmaps import draw_heatmaps, small_pictures
+
     assert isinstance(job.spec, Heatmaps)
     final = target.with_suffix("")
     rows: list[dict[str, Any]] = []
@@ -69,6 +75,8 @@ def draw_runs(job: LookJob, runs: Path, target: Path) -> None:
 
 def _drawing(trace: Trace, spec: Heatmaps, source: str) -> Drawing:
     """What is drawn of one run; it may have ended before a step that others have."""
+    from stratascope.analyses.heatmaps import Drawing
+
     steps = [step for step in range(len(trace.steps)) if spec.steps == "all" or step in spec.steps]
     return Drawing(
         source,
@@ -86,6 +94,8 @@ def _attention(trace: Trace, spec: Attention) -> list[dict[str, Any]]:
 
 
 def _cross_layer(trace: Trace, spec: CrossLayer) -> list[dict[str, Any]]:
+    from stratascope.analyses.cross_layer import layer_rows
+
     return layer_rows(trace, spec.site, spec.layers, range(len(trace)))
 
 

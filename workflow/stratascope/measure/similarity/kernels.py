@@ -11,8 +11,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
 
 from stratascope.measure.metrics import BoolArray, FloatArray
 from stratascope.measure.similarity.features import Layer, UndefinedError, blocks
@@ -133,6 +131,8 @@ MEAN = Centring(_mean, diagonal=False)
 
 def centred(pairs: Pairs, centring: Centring) -> FloatArray:
     """The centred relation as a vector of length 1: pairs, then the diagonal if it counts."""
+    from scipy.spatial.distance import squareform
+
     square = squareform(pairs.values)
     rows, whole = centring.terms(square.sum(axis=1), pairs.diagonal)
     square -= rows[:, None]
@@ -146,6 +146,8 @@ def centred(pairs: Pairs, centring: Centring) -> FloatArray:
 
 
 def _ranks(pairs: Pairs) -> FloatArray:
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.round(pairs.values, _DECIMALS))
     vector: FloatArray = ranks - ranks.mean()
     return _of_length_one(pairs, vector)

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import squareform
 
 from stratascope.measure.metrics import BoolArray, FloatArray, IntArray
 from stratascope.measure.similarity.forms import Form, Workers, value_of
@@ -44,6 +43,8 @@ class _Neighbours:
 
 
 def _nearest(pairs: Pairs, k: int) -> _Neighbours:
+    from scipy.spatial.distance import squareform
+
     cosines = np.round(squareform(pairs.values), _DECIMALS)
     np.fill_diagonal(cosines, -np.inf)
     near = np.argsort(-cosines, axis=1, kind="stable")[:, :k]

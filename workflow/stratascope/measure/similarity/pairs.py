@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial.distance import squareform
 
 from stratascope.measure.metrics import FloatArray, IntArray
 from stratascope.measure.similarity.features import Layer, UndefinedError, blocks
@@ -30,6 +29,8 @@ class Selection:
     @cached_property
     def pairs(self) -> IntArray:
         """Where the pairs of the selected texts stand among the pairs of all."""
+        from scipy.spatial.distance import squareform
+
         low = np.minimum(self.rows[:, None], self.rows)
         high = np.maximum(self.rows[:, None], self.rows)
         place = low * (2 * self.n - low - 3) // 2 + high - 1
@@ -84,6 +85,8 @@ class Pairs:
 
     def sums(self) -> FloatArray:
         """Of each text's relations to the others, (n,)."""
+        from scipy.spatial.distance import squareform
+
         found: FloatArray = squareform(self.values).sum(axis=1)
         return found
 
