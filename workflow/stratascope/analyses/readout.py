@@ -33,11 +33,12 @@ class End:
 
     def check(self, trace: Trace) -> None:
         """Raise StratascopeError for a sequence that another model has read."""
-        width = trace.at(trace.layers[0], "hidden_out").shape[1]
+        highest = trace.chosen_layers("all", "hidden_out")[-1]
+        width = trace.at(highest, "hidden_out").shape[1]
         shape = self.plan.shape
-        if width != shape.hidden or trace.layers[-1] >= shape.layers:
+        if width != shape.hidden or highest >= shape.layers:
             raise StratascopeError(
-                f"{trace.label}: {trace.layers[-1] + 1} layers of {width} numbers were recorded, and "
+                f"{trace.label}: {highest + 1} layers of {width} numbers were recorded, and "
                 f"{self.weights.shown} has {shape.layers} of {shape.hidden}: it is another model's"
             )
 
