@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from stratascope.analyses.neuron_files import write_neurons
 from stratascope.analyses.neuron_rows import example_rows, neuron_rows
-from stratascope.analyses.neurons import measure_neurons, most_selective, neuron_table
+from stratascope.analyses.neuron_table import most_selective, neuron_table
+from stratascope.analyses.neurons import measure_neurons
 from stratascope.capture.features.extract import extract_features
 from stratascope.capture.loading import Loaded, load
 from stratascope.cli import cli

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Protocol, TypeVar
 
 from stratascope.errors import StratascopeError
 from stratascope.store.commit import disk_errors, write_json
@@ -14,26 +14,20 @@ from stratascope.store.features import is_whole
 from stratascope.store.hashes import recorded, sha256
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.questions import QUESTIONS, QuestionFolder
-from stratascope.study.analyses import ProbeJob, ReadingJob, SimilarityJob, TransferJob
-from stratascope.study.features import FeatureJob, FeatureSet
-from stratascope.study.jobs import CaptureJob, StatesJob
+from stratascope.study.features import FeatureSet
+from stratascope.study.jobs import CaptureJob
 from stratascope.study.looks import LookJob
-from stratascope.study.neurons import SelectivityJob
 from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
-J = TypeVar(
-    "J",
-    CaptureJob,
-    FeatureJob,
-    ProbeJob,
-    ReadingJob,
-    TransferJob,
-    SimilarityJob,
-    LookJob,
-    SelectivityJob,
-    StatesJob,
-)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+J = TypeVar("J", bound=_Named)
 
 
 def use_this_package() -> None:
@@ -156,6 +150,14 @@ def similarity_target(plan: Plan, root: Path, target: Path) -> None:
 
     job = _job(plan.similarities, target)
     measure_similarity(job, _extracted(root, *job.sets), root / target)
+
+
+def selectivity_target(plan: Plan, root: Path, target: Path) -> None:
+    """Measure what the neurons of a set do; leaves ``target`` and the table beside it."""
+    from stratascope.analyses.neuron_files import write_neurons
+
+    job = _job(plan.neurons, target)
+    write_neurons(job, _extracted(root, job.neurons), root / target)
 
 
 def look_target(plan: Plan, root: Path, target: Path) -> None:

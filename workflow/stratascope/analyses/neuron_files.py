@@ -9,13 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from stratascope.analyses.neurons import (
-    Found,
-    LayerNeurons,
-    measure_neurons,
-    most_selective,
-    neuron_table,
-)
+from stratascope.analyses.neuron_table import most_selective, neuron_table
+from stratascope.analyses.neurons import Found, LayerNeurons, measure_neurons
 from stratascope.analyses.probes import known, place_of
 from stratascope.store.commit import new_file, write_json
 from stratascope.store.hashes import recorded

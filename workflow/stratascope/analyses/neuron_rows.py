@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from stratascope.analyses.neuron_files import shown_neuron
-from stratascope.analyses.neurons import Found, most_selective, neuron_table
+from stratascope.analyses.neuron_table import most_selective, neuron_table
+from stratascope.analyses.neurons import Found
 from stratascope.analyses.probes import place_of
 from stratascope.errors import StratascopeError
 
@@ -24,11 +25,11 @@ def neuron_rows(found: Found, most: int) -> list[dict[str, Any]]:
         name for name in table.column_names if str(table.schema.field(name).type)[:4] == "list"
     ]
     hidden = [*lists, *NOT_SHOWN, *(() if found.properties else OF_LABELS)]
-    numbers = range(table.num_rows)
+    numbers = list(range(table.num_rows))
     if most:
         layers = dict.fromkeys(table.column("layer").to_pylist())
         numbers = [row for layer in layers for row in most_selective(table, layer, most)]
-    rows = table.drop_columns(hidden).take(list(numbers)).to_pylist()
+    rows = table.drop_columns(hidden).take(numbers).to_pylist()
     return [{key: None if v != v else v for key, v in row.items()} for row in rows]
 
 

@@ -87,10 +87,15 @@ class NeuronFolder:
                 yield first, {part: reader.raw(f"{name}/{part}") for part in PARTS}
             first += shard["texts"]
 
-    def columns(self, name: str, pool: str, part: slice) -> NDArray[np.float32]:
-        """(texts, columns of ``part``): each text's mean or largest value; only these are read."""
+    def columns(self, name: str, pool: str, part: slice, every: int = 1) -> NDArray[np.float32]:
+        """(texts, columns of ``part``): each text's mean or largest value; only these are read.
+
+        ``every``: of each shard's texts, so many apart.
+        """
         found = [
-            TensorReader.open(self.features.path / shard["file"]).raw(f"{name}/{pool}")[:, part]
+            TensorReader.open(self.features.path / shard["file"]).raw(f"{name}/{pool}")[
+                ::every, part
+            ]
             for shard in self.features.info["shards"]
         ]
         return np.concatenate(found)

@@ -82,6 +82,7 @@ STAGES = {
             "measure/multiple.py",
             "analyses/neurons.py",
             "analyses/neuron_files.py",
+            "analyses/neuron_table.py",
             "analyses/texts.py",
             "store/neurons.py",
         ),

@@ -45,7 +45,7 @@ class LayerState:
         if self._shift is None:
             self._shift = mean
         sums = torch.zeros_like(self._sums)
-        for part in rows.split(self._rows):
+        for part in torch.split(rows, self._rows):
             d = part - mean
             square = d * d
             sums[0] += d.sum(0)
@@ -63,7 +63,9 @@ class LayerState:
     def _add_buckets(self, rows: torch.Tensor) -> None:
         # Neurons lie beside one another in a bucket: most are in the same few at a time.
         places = torch.empty(rows.shape, dtype=torch.int32, device=rows.device)
-        for part, out in zip(rows.split(self._rows), places.split(self._rows), strict=True):
+        for part, out in zip(
+            *(torch.split(each, self._rows) for each in (rows, places)), strict=True
+        ):
             torch.add(bucket_numbers(part).mul_(self.width), self._columns, out=out)
         self._histogram += torch.bincount(places.view(-1), minlength=len(self._histogram))
 

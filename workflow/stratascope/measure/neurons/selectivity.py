@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.special import ndtr
 from scipy.stats import rankdata
@@ -214,13 +215,16 @@ def mutual_information(values: FloatArray, target: Target) -> FloatArray:
     return np.asarray((nats - (used - 1) * (labels.shape[1] - 1) / (2 * n)) / np.log(2))
 
 
-def neighbours(values: FloatArray, count: int, at_once: int = 1024) -> tuple[IntArray, FloatArray]:
+def neighbours(
+    values: npt.ArrayLike, count: int, at_once: int = 1024
+) -> tuple[IntArray, FloatArray]:
     """The neurons that rise and fall with each of N: their numbers and correlations, (N, count).
 
     By Pearson's correlation over texts of ``values`` (n, N), the largest first. A neuron that is the
     same in all texts is nobody's neighbour: its own are -1 with NaN.
     """
-    centred = values - values.mean(axis=0)
+    values = np.asarray(values, dtype=np.float32)
+    centred = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
     size = np.linalg.norm(centred, axis=0)
     varies = np.ptp(values, axis=0) > 0
     unit = np.where(varies, centred / np.where(size > 0, size, 1), 0).astype(np.float32)
