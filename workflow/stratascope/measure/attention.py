@@ -65,45 +65,47 @@ def head_scores(weights: npt.ArrayLike) -> HeadScores:
     heads. NaN where no row sees two keys. Raises StratascopeError for another shape, for weights
     that are negative or not finite, and for rows that do not sum to 1.
     """
-    a = _checked(weights)
-    heads, total, _ = a.shape
-    if total < 2:
-        nan = np.full(heads, np.nan)
-        return HeadScores(dict.fromkeys(SCORES, nan), dict.fromkeys(SCORES, np.nan), 0)
-    seen = np.tril(np.ones((total, total)))
-    if np.triu(a, 1).any():
-        seen = np.ones((total, total))
-    uniform = (seen / seen.sum(axis=1, keepdims=True))[None]
-    rows = slice(1 if seen[0, 1] == 0 else 0, total)
-    null = {name: float(value[0]) for name, value in _scores(uniform, rows).items()}
-    return HeadScores(_scores(a, rows), null, total - rows.start)
-
-
-def _scores(a: FloatArray, rows: slice) -> dict[str, FloatArray]:
-    total = a.shape[1]
-    apart = np.abs(np.arange(total)[:, None] - np.arange(total)[None, :])
-    part = a[:, rows]
-    logs = np.log(part, out=np.zeros_like(part), where=part > 0)
-    return {
-        "entropy": -(part * logs).sum(axis=2).mean(axis=1) + 0.0,
-        "distance": (part * apart[rows]).sum(axis=2).mean(axis=1),
-        "first": part[:, :, 0].mean(axis=1),
-        "self": a.diagonal(0, 1, 2)[:, rows].mean(axis=1),
-        # Row 0 has none before it; in an encoder it counts with weight 0.
-        "previous": a.diagonal(-1, 1, 2).sum(axis=1) / part.shape[1],
-    }
-
-
-def _checked(weights: npt.ArrayLike) -> FloatArray:
-    a = np.asarray(weights, dtype=np.float64)
+    a = np.asarray(weights)
     if a.ndim != 3 or a.shape[1] != a.shape[2]:
         raise StratascopeError(
             f"attention weights are (heads, tokens, tokens) of one sequence, got {a.shape}"
         )
+    heads, total, _ = a.shape
+    if total < 2:
+        nan = np.full(heads, np.nan)
+        return HeadScores(dict.fromkeys(SCORES, nan), dict.fromkeys(SCORES, np.nan), 0)
+    causal = not any(np.triu(head, 1).any() for head in a)
+    seen = np.tri(total) if causal else np.ones((total, total))
+    first = 1 if causal else 0
+    # One head at a time: in float64 those of a long text together would not fit.
+    each = [_scores(_checked(head), first) for head in a]
+    scores = {name: np.array([score[name] for score in each]) for name in SCORES}
+    uniform = _scores(seen / seen.sum(axis=1, keepdims=True), first)
+    return HeadScores(scores, uniform, total - first)
+
+
+def _scores(a: FloatArray, first: int) -> dict[str, float]:
+    """Of one head, ``(tokens, tokens)``, over the rows from ``first`` on."""
+    place = np.arange(len(a))
+    part, rows = a[first:], place[first:]
+    logs = np.log(part, out=np.zeros_like(part), where=part > 0)
+    before = rows[rows > 0]
+    return {
+        "entropy": -float((part * logs).sum(axis=1).mean()) + 0.0,
+        "distance": float((part * np.abs(rows[:, None] - place)).sum(axis=1).mean()),
+        "first": float(part[:, 0].mean()),
+        "self": float(a[rows, rows].mean()),
+        # Row 0 has none before it; in an encoder it counts with weight 0.
+        "previous": float(a[before, before - 1].sum() / len(rows)),
+    }
+
+
+def _checked(head: npt.NDArray[np.generic]) -> FloatArray:
+    a = np.asarray(head, dtype=np.float64)
     if not np.isfinite(a).all() or (a < 0).any():
         raise StratascopeError("attention weights must be finite and not negative")
     # float16 on disk leaves sums a little off.
-    off = np.abs(a.sum(axis=2) - 1).max(initial=0.0)
+    off = np.abs(a.sum(axis=1) - 1).max(initial=0.0)
     if off > 0.05:
         raise StratascopeError(f"rows of attention weights must sum to 1; one is off by {off:.3g}")
     return a
