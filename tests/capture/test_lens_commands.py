@@ -143,6 +143,24 @@ def test_sums_hold_in_what_a_run_stored(places: Any) -> None:
         assert np.sum(row["head_logits"]) == pytest.approx(row["attn_logit"], abs=1e-4)
 
 
+def test_a_tuned_lens_is_fitted_and_used(places: Any, folders: Any, tmp_path: Path) -> None:
+    """`tune-lens` tells the KL on texts held out; its maps change all layers but the last."""
+    _, run, _ = places
+    layers = np.random.default_rng(0).normal(size=(3, 80, 32)).astype(np.float32)
+    names = {f"layer_{i:02d}/hidden_out": layer for i, layer in enumerate(layers)}
+    np.savez(tmp_path / "features.npz", **names)
+    out = tmp_path / "tuned.safetensors"
+    told = rows_of("tune-lens", folders("llama+chat"), tmp_path / "features.npz", "--out", out)
+    assert [(row["layer"], row["n"]) for row in told] == [(0, 16), (1, 16)]
+    plain, tuned = (
+        rows_of("logit-lens", run, "--steps", "0", *more) for more in ((), ("--tuned", out))
+    )
+    assert tuned[2] == plain[2]
+    assert tuned[0]["kl_from_final"] != plain[0]["kl_from_final"]
+    wrong = ("logit-lens", run, "--tuned", out, "--site", "attn_out")
+    assert "its maps are of hidden_out" in error_of(*wrong)
+
+
 def test_mistakes_are_told_in_one_line(places: Any, folders: Any) -> None:
     """A site, token, step, position or model that is not there, and an encoder: what would be right."""
     _, run, npz = places

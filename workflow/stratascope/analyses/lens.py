@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from stratascope.analyses.places import at_places, next_tokens, short
 from stratascope.analyses.readout import End, Text
 from stratascope.errors import StratascopeError
 from stratascope.measure.lens import Reading, final_logits, read_layer
+from stratascope.measure.tuned import AffineMap
 from stratascope.store.traces import Trace
 from stratascope.study.names import nearest
 
@@ -20,12 +22,16 @@ SITES = ("hidden_in", "attn_out", "mlp_down_out", "hidden_out")
 
 @dataclass(frozen=True)
 class Asked:
-    """What the lens shall read: rows of the trace, layers, a site, and how many tokens to list."""
+    """What the lens shall read: rows of the trace, layers, a site, and how many tokens to list.
+
+    ``maps`` go before the final norm at the layers that they have: a tuned lens.
+    """
 
     rows: list[int]
     layers: list[int]
     site: str = "hidden_out"
     top: int = 10
+    maps: Mapping[int, AffineMap] = field(default_factory=dict)
 
 
 def check_site(site: str) -> None:
@@ -56,6 +62,8 @@ def lens_rows(trace: Trace, end: End, asked: Asked, text: Text) -> list[dict[str
     by_layer = []
     for layer in asked.layers:
         states = trace.at(layer, asked.site)[asked.rows]
+        if layer in asked.maps:
+            states = asked.maps[layer](states)
         reading = read_layer(end.readout, states, final, targets, asked.top)
         by_layer.append(
             [

@@ -16,7 +16,9 @@ from stratascope.errors import StratascopeError
 if TYPE_CHECKING:
     from stratascope.analyses.readout import End
     from stratascope.capture.vocabulary import Vocabulary
+    from stratascope.measure.tuned import AffineMap
     from stratascope.store.traces import Trace
+    from stratascope.study.checkpoints import Checkpoint
 
 POSITION = click.option(
     "--position",
@@ -43,11 +45,16 @@ SHOWN = 3
 @STEPS
 @POSITION
 @click.option("--top-k", type=click.IntRange(1), default=10, show_default=True)
+@click.option(
+    "--tuned",
+    type=click.Path(path_type=Path),
+    help="First map the states, by what `tune-lens` left.",
+)
 @MODEL
 @FORMAT
 def logit_lens(
-    source: Source, site: str, layers: str, steps: str, position: str, top_k: int, model: str | None,
-    form: str,
+    source: Source, site: str, layers: str, steps: str, position: str, top_k: int,
+    tuned: Path | None, model: str | None, form: str,
 ) -> None:  # fmt: skip
     """What the model would say after each layer, read by its own final norm and head.
 
@@ -66,7 +73,8 @@ def logit_lens(
     trace = _trace(source, dict.fromkeys((site, "hidden_out")))
     end, words = _end_of(trace, source, model)
     rows = rows_of(trace, numbers(steps, "steps"), numbers(position, "position"))
-    asked = Asked(rows, trace.chosen_layers(chosen, site), site, top_k)
+    maps = {} if tuned is None else _maps(tuned, end, site)
+    asked = Asked(rows, trace.chosen_layers(chosen, site), site, top_k, maps)
     found = lens_rows(trace, end, asked, words.text)
     print_rows([_shown(row, form, top=_top) for row in found], form)
 
@@ -116,6 +124,57 @@ def residual(
     print_rows([_shown(row, form, head_logits=_numbers) for row in found], form)
 
 
+@click.command("tune-lens")
+@click.argument("model")
+@click.argument("features", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option("--group", help="A field: its groups stay on one side.  [default: each text]")
+@click.option("--revision", help="Of a model on the hub: its commit.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@FORMAT
+def tune_lens(
+    model: str, features: Path, out: Path, group: str | None, revision: str | None, seed: int, form: str
+) -> None:  # fmt: skip
+    """Fit one affine map a layer of MODEL to FEATURES, for `logit-lens --tuned`.
+
+    FEATURES is what `stratascope extract` left: hidden_out of all layers, best with --position all. Of
+    the texts 60 % are fitted to, 20 % choose how strongly, and 20 % tell the KL from the final layer.
+
+    \b
+    Examples:
+      stratascope extract models/demo/step-1600 talks.jsonl --position all --out talks
+      stratascope tune-lens models/demo/step-1600 talks --out tuned.safetensors
+    """
+    from stratascope.analyses.readout import End
+    from stratascope.analyses.tuned import tune
+    from stratascope.capture.weights import open_weights
+    from stratascope.store.feature_arrays import open_layers
+    from stratascope.store.translators import save_maps
+
+    end = End.of(*open_weights(_checkpoint(model, Path(), revision, "tune-lens")))
+    arrays = open_layers(features)
+    rows = list(range(arrays.n))
+    groups = (arrays.texts() or rows) if group is None else arrays.field(group)
+    maps, found = tune(arrays, end, groups, seed)
+    about = {"model": model, "features": str(features), "seed": seed, "rows": found}
+    save_maps(out, {layer: (m.weight, m.bias) for layer, m in maps.items()}, about)
+    print_rows(found, form)
+
+
+def _maps(path: Path, end: End, site: str) -> dict[int, AffineMap]:
+    from stratascope.analyses.tuned import SITE
+    from stratascope.measure.tuned import AffineMap
+    from stratascope.store.translators import load_maps
+
+    if site != SITE:
+        raise StratascopeError(f"--tuned: its maps are of {SITE}, not of {site}")
+    found = {layer: AffineMap(*parts) for layer, parts in load_maps(path).items()}
+    width = end.plan.shape.hidden
+    if any(len(made.bias) != width for made in found.values()) or max(found) >= end.layers:
+        raise StratascopeError(f"{path}: a tuned lens of another model")
+    return found
+
+
 def _trace(source: Source, sites: Sequence[str] | dict[str, None]) -> Trace:
     """SOURCE with those of ``sites`` that its model has."""
     if source.prompt is None:
@@ -132,28 +191,33 @@ def _end_of(trace: Trace, source: Source, model: str | None) -> tuple[End, Vocab
     from stratascope.analyses.readout import End
     from stratascope.capture.vocabulary import vocabulary_of
     from stratascope.capture.weights import open_weights
-    from stratascope.study.checkpoints import Checkpoint, is_hub_id, local_folder, names_for
-    from stratascope.study.schema import Model
 
     known = model or trace.model
     if known is None:
         raise StratascopeError(
             f"{source.name}: does not say which model it was; name it with --model FOLDER"
         )
-    spec = Model(id=known)
     root = Path() if model else trace.root
-    folder = local_folder(spec, root)
-    if folder is None and not (is_hub_id(spec) and (source.revision or trace.revision)):
-        raise StratascopeError(
-            f"{source.name}: its model {known} is no folder in {root.resolve()}; name it with --model "
-            "FOLDER (of a model on the hub, with --revision)"
-        )
-    name = names_for([spec])[spec]
-    revision = None if folder else source.revision or trace.revision
-    checkpoint = Checkpoint(name, spec, str(folder or known), revision, "")
+    checkpoint = _checkpoint(known, root, source.revision or trace.revision, source.name)
     end = End.of(*open_weights(checkpoint))
     end.check(trace)
     return end, vocabulary_of(checkpoint)
+
+
+def _checkpoint(model: str, root: Path, revision: str | None, shown: str) -> Checkpoint:
+    """A folder, relative to ``root``, or a model of the hub at a known revision."""
+    from stratascope.study.checkpoints import Checkpoint, is_hub_id, local_folder, names_for
+    from stratascope.study.schema import Model
+
+    spec = Model(id=model)
+    folder = local_folder(spec, root)
+    if folder is None and not (is_hub_id(spec) and revision):
+        raise StratascopeError(
+            f"{shown}: the model {model} is no folder in {root.resolve()}; name it with --model FOLDER "
+            "(of a model on the hub, with --revision)"
+        )
+    name = names_for([spec])[spec]
+    return Checkpoint(name, spec, str(folder or model), None if folder else revision, "")
 
 
 def _shown(row: dict[str, Any], form: str, **columns: Any) -> dict[str, Any]:
