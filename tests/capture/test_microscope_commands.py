@@ -202,6 +202,25 @@ def test_induction_of_a_model_that_knows_nothing(sources: dict[str, list[str]]) 
     assert {row["n"] for row in rows} == {4}
 
 
+@pytest.mark.parametrize("architecture", ["bert", "gemma2_window", "mixtral", "bloom"])
+def test_other_architectures_are_read(architecture: str, folders: Any) -> None:
+    """Encoders, capped scores, experts and eager attention go through the same commands."""
+    words = [str(folders(architecture)), "--prompt", "the bear was happy and the river sang"]
+    for command in ("analyze", "cross-layer", "attention"):
+        rows = rows_of(command, *words)
+        assert {row.get("layer") for row in rows} >= {0, 1, 2}
+    heads = rows_of("attention", *words)
+    tokens = len(
+        {
+            row["position"]
+            for row in rows_of("trajectory", *words, "--neuron", "0:0", "--site", "hidden_out")
+        }
+    )
+    assert {row["n"] for row in heads} == {tokens if architecture == "bert" else tokens - 1}
+    found = rows_of("attention", words[0], "--induction", "--sequences", 2, "--length", 6)
+    assert len(found) == len(heads)
+
+
 WRONG: list[tuple[str, list[str], str]] = [
     ("analyze", ["--sites", "hiden_out"], "did you mean hidden_out?"),
     ("analyze", ["--layers", "9"], "layers: 0, 1, 2"),
@@ -232,6 +251,8 @@ def test_wrong_input_is_answered_in_a_line(
 def test_a_model_needs_a_prompt_and_induction_none(sources: dict[str, list[str]]) -> None:
     """What belongs to a model is asked for, or refused."""
     assert "--prompt" in error_of("analyze", sources["model"][0])
+    assert "no tokens" in error_of("analyze", sources["model"][0], "--prompt", "")
+    assert "no model folder" in error_of("analyze", "./nowhere", "--prompt", "a")
     assert "leave --prompt out" in error_of("attention", *sources["model"], "--induction")
 
 

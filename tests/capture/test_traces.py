@@ -136,6 +136,33 @@ def test_what_is_no_trace_is_said(run: Path, tmp_path: Path) -> None:
     assert "step 1 has no layer_00/hidden_out" in error(trace.at, 0, "hidden_out")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("steps.json", "{}", "not that of a run: KeyError"),
+        ("steps.json", '{"steps": [3]}', "not that of a run: AttributeError"),
+        ("run.json", '{"model": "gpt2"}', "not that of a run: AttributeError"),
+        ("run.json", "{", "damaged: not valid JSON"),
+    ],
+)
+def test_damaged_records_are_said(
+    run: Path, tmp_path: Path, file: str, content: str, told: str
+) -> None:
+    """Records that are not a run's are one line, not a traceback; so are tensors of another length."""
+    out = tmp_path / "npz"
+    export_run(run, "npz", "steps", out)
+    (out / file).write_text(content)
+    assert told in error(open_trace, out)
+
+
+def test_a_tensor_of_another_length_is_said(run: Path, tmp_path: Path) -> None:
+    """A step's tensor has a row for each token that the step read."""
+    out = tmp_path / "npz"
+    export_run(run, "npz", "steps", out)
+    np.savez(out / "tensors/step_001.npz", **{"layer_00/hidden_out": np.zeros((1, 2, 32))})
+    assert "is (2, 32), and the step read 1 tokens" in error(open_trace(out).at, 0, "hidden_out")
+
+
 def test_a_source_is_a_path_or_a_model(run: Path, folders: Any, tmp_path: Path) -> None:
     """A path is opened, a model needs a prompt, and with one it is read."""
     assert Source(str(run), None, 0, None, None).trace(["hidden_out"]).layers == [0, 1, 2]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from stratascope.errors import StratascopeError
 from stratascope.measure.depth import compare_states
-from stratascope.store.traces import WEIGHTS, Trace
+from stratascope.store.traces import UNKNOWN, WEIGHTS, Trace
 
 
 def compare_traces(
@@ -44,13 +44,18 @@ def compare_traces(
 
 
 def _shared(a: Trace, b: Trace) -> int:
-    """How many tokens both begin with; unknown ids (-1) are like no other."""
+    """How many tokens both begin with: the same ids, of the same texts where both are known."""
     count = 0
-    for x, y in zip(a.token_ids, b.token_ids, strict=False):
-        if x != y or x < 0:
+    for x, y in zip(_read(a), _read(b), strict=False):
+        texts = {text for text in (x[1], y[1]) if not text.startswith(UNKNOWN)}
+        if x[0] != y[0] or x[0] < 0 or len(texts) > 1:
             break
         count += 1
     return count
+
+
+def _read(trace: Trace) -> Iterator[tuple[int, str]]:
+    return zip(trace.token_ids, trace.tokens, strict=True)
 
 
 def _compared(a: Trace, b: Trace, layer: int, site: str, shared: int) -> list[dict[str, Any]]:

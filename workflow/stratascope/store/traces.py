@@ -22,6 +22,8 @@ from stratascope.study.names import nearest
 
 Read = Callable[[], np.ndarray]
 WEIGHTS = "attn_weights"
+# What a token is called whose text no file says.
+UNKNOWN = "token "
 LAYER = re.compile(r"layer_(\d+)/(.+)")
 EVERYTHING = slice(0, None)
 
@@ -115,13 +117,18 @@ def open_trace(path: Path) -> Trace:
     Raises StratascopeError for anything else.
     """
     folder = path.parent if path.name in ("run.json", "steps.json") else path
-    if is_run(folder):
-        return _of_run(RunFolder.open(folder))
-    if (folder / "steps.json").is_file():
-        return _of_steps(folder)
     whole = folder / "activations.npz" if folder.is_dir() else folder
-    if whole.suffix == ".npz" and whole.is_file():
-        return _of_whole(whole)
+    try:
+        if is_run(folder):
+            return _of_run(RunFolder.open(folder))
+        if (folder / "steps.json").is_file():
+            return _of_steps(folder)
+        if whole.suffix == ".npz" and whole.is_file():
+            return _of_whole(whole)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StratascopeError(
+            f"{folder}: its run.json or steps.json is not that of a run: {type(error).__name__}: {error}"
+        ) from error
     if not path.exists():
         raise StratascopeError(f"{path}: there is no such file or folder")
     raise StratascopeError(
@@ -197,6 +204,11 @@ def _joined(
         if name not in arrays:
             raise StratascopeError(f"{folder}: step {number} has no {name}, other steps do")
     parts = [np.asarray(arrays[name][EVERYTHING], dtype=np.float32)[0] for arrays in files]
+    for number, (part, rows) in enumerate(zip(parts, steps, strict=True)):
+        if part.ndim < 2 or part.shape[-2] != len(rows):
+            raise StratascopeError(
+                f"{folder}: step {number}: {name} is {part.shape}, and the step read {len(rows)} tokens"
+            )
     if not name.endswith(f"/{WEIGHTS}"):
         return np.concatenate(parts)
     square = np.zeros((parts[0].shape[0], steps[-1].stop, steps[-1].stop), np.float32)
@@ -220,7 +232,7 @@ def _of_whole(path: Path) -> Trace:
         model=(info.get("model") or {}).get("id"),
         root=_study_of(path),
         token_ids=tuple(known) if len(known) == rows else (-1,) * rows,
-        tokens=tuple([*shown, *(f"token {i}" for i in range(len(shown), rows))][:rows]),
+        tokens=tuple([*shown, *(f"{UNKNOWN}{i}" for i in range(len(shown), rows))][:rows]),
         generated=tuple(generated),
         steps=tuple(range(start, end) for start, end in zip([0, *ends], ends, strict=False)),
         read={name: partial(_unbatched, name, array) for name, array in arrays.items()},
