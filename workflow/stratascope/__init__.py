@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from stratascope.api.extraction import extract, open_features, open_run
     from stratascope.api.files import load_activations
     from stratascope.api.generated import Generated
+    from stratascope.api.heads import detect_heads
     from stratascope.api.loading import load, wrap
     from stratascope.api.model import Model
     from stratascope.api.summaries import stats
+    from stratascope.api.traces import record_trace
+    from stratascope.store.traces import open_trace
 
 __version__ = "0.1.0"
 
@@ -27,11 +30,14 @@ _HOMES = {
     "Activations": "stratascope.api.activations",
     "Generated": "stratascope.api.generated",
     "Model": "stratascope.api.model",
+    "detect_heads": "stratascope.api.heads",
     "extract": "stratascope.api.extraction",
     "load": "stratascope.api.loading",
     "load_activations": "stratascope.api.files",
     "open_features": "stratascope.api.extraction",
     "open_run": "stratascope.api.extraction",
+    "open_trace": "stratascope.store.traces",
+    "record_trace": "stratascope.api.traces",
     "stats": "stratascope.api.summaries",
     "wrap": "stratascope.api.loading",
 }
@@ -41,11 +47,14 @@ __all__ = [
     "Generated",
     "Model",
     "StratascopeError",
+    "detect_heads",
     "extract",
     "load",
     "load_activations",
     "open_features",
     "open_run",
+    "open_trace",
+    "record_trace",
     "stats",
     "wrap",
 ]
