@@ -24,6 +24,7 @@ import attention_weights
 import capture_run
 import dvc_many_runs
 import extraction
+import neurons
 import noop
 import one_more_scenario
 import packed_snapshots
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "capture_run": capture_run.measure,
     "attention_weights": attention_weights.measure,
     "extraction": extraction.measure,
+    "neurons": neurons.measure,
     "accelerator": accelerator.measure,
     "one_more_scenario": one_more_scenario.measure,
     "all_pairs": all_pairs.measure,

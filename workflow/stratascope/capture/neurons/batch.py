@@ -7,6 +7,9 @@ from itertools import groupby
 
 import torch
 
+# Numbers that are looked up at one time.
+AT_ONCE = 1 << 18
+
 
 class Batch:
     """Where the texts of a batch lie among its rows, one text after the other, without padding.
@@ -48,15 +51,16 @@ class Batch:
         """(E,): the first token of each text at which its neuron has that value."""
         found = []
         # So many at a time that the index stays small.
-        step = max(1, (1 << 21) // self._longest)
-        offsets = torch.arange(self._longest, device=rows.device)
+        step = max(1, AT_ONCE // self._longest)
+        offsets = torch.arange(self._longest, device=rows.device)[:, None]
         for at in range(0, len(values), step):
             part = slice(at, at + step)
-            length = self.lengths[texts[part]][:, None]
             # Behind its end a text's last token stands again.
-            places = self._starts[texts[part]][:, None] + torch.minimum(offsets, length - 1)
-            there = rows.view(-1).take(places * rows.shape[1] + neurons[part][:, None])
-            found.append((there == values[part][:, None]).to(torch.uint8).argmax(1))
+            places = self._starts[texts[part]] + torch.minimum(
+                offsets, self.lengths[texts[part]] - 1
+            )
+            there = rows.view(-1).take(places * rows.shape[1] + neurons[part])
+            found.append((there == values[part]).to(torch.uint8).argmax(0))
         return torch.cat(found)
 
     def around(
@@ -69,8 +73,8 @@ class Batch:
     ) -> torch.Tensor:
         """(E, window): the values around each token, NaN outside of its text."""
         before, after = reach
-        places = tokens[:, None] + torch.arange(-before, after, device=rows.device)
-        inside = (places >= 0) & (places < self.lengths[texts][:, None])
-        at = (self._starts[texts][:, None] + places).clamp(0, self.tokens - 1)
-        values = rows.view(-1).take(at * rows.shape[1] + neurons[:, None])
-        return values.masked_fill(~inside, torch.nan)
+        places = tokens + torch.arange(-before, after, device=rows.device)[:, None]
+        inside = (places >= 0) & (places < self.lengths[texts])
+        at = (self._starts[texts] + places).clamp(0, self.tokens - 1)
+        values = rows.view(-1).take(at * rows.shape[1] + neurons)
+        return values.masked_fill(~inside, torch.nan).t()

@@ -52,12 +52,17 @@ class Ranking:
         keys = _keys(self._sign * extremes, batch.numbers)
         both = torch.cat([self._keys, keys])
         least = torch.topk(both, self._k, dim=0).values[-1]
-        # What goes and what comes, neuron by neuron, are as many.
+        # What goes and what comes, neuron by neuron, are as many: each takes another's place.
         gone = (self._keys < least).t().nonzero()
-        come = (keys >= least).t().nonzero()
+        new = keys >= least
+        come = new.t().nonzero()
         if not len(come):
             return
-        slots, neurons, texts = gone[:, 1], come[:, 0], come[:, 1]
+        places = torch.zeros_like(keys)
+        places[come[:, 1], come[:, 0]] = gone[:, 1]
+        # Text by text from here on: so they are looked up where they lie together.
+        texts, neurons = new.nonzero().unbind(1)
+        slots = places[texts, neurons]
         self._keys[slots, neurons] = keys[texts, neurons]
         tokens = batch.first_token(rows, extremes[texts, neurons], texts, neurons)
         self._tokens[slots, neurons] = tokens.to(torch.int32)
