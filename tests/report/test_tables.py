@@ -35,7 +35,8 @@ TEXTS = {
 # No question was asked here, no message labelled, no dataset read.
 NOT_ASKED = {
     "questions", "question_accuracy", "recognition", "probes", "probe_predictions",
-    "probe_transfer", "similarity", "drift",
+    "probe_transfer", "similarity", "drift", "neurons", "neuron_examples", "logit_lens",
+    "residual", "attention", "cross_layer", "trajectory",
 }  # fmt: skip
 ROLES = {"u": "user", "a": "assistant"}
 
