@@ -33,6 +33,7 @@ datasets:
     jobs: 2
     probes: {folds: 3, bootstrap: 20, permutations: 5, transfer: [layers]}
     similarity: {bootstrap: 10, permutations: 5}
+    neurons: {top_k: 3, permutations: 5, layers: [0, 5]}
   plain:
     data: plain.jsonl
     layers: [0, 5]
@@ -51,7 +52,7 @@ FEELINGS = {
 }
 THINGS = ("keys", "ring", "book", "letter", "shoes")
 FEATURES = "results/features/*/*"
-MADE = ("results/probes/*", "results/transfer/*", "results/similarity/*")
+MADE = ("results/probes/*", "results/transfer/*", "results/similarity/*", "results/neurons/*")
 NOTHING = "Nothing to be done"
 
 
@@ -103,9 +104,9 @@ def study(done: Path, tmp_path: Path) -> Path:
 
 
 def test_a_dataset_leaves_all_it_promises(done: Path, stratascope: Command) -> None:
-    """Features of two jobs, probes, transfer, similarity and their tables; verify finds all as recorded."""
+    """Features of two jobs, all that follows from them, and its tables; verify finds all as recorded."""
     results = done / "results"
-    kinds = ("features", "extractions", "probes", "transfer", "similarity")
+    kinds = ("features", "extractions", "probes", "transfer", "similarity", "neurons")
     found = {
         kind: sorted(
             p.name.rsplit("-", 1)[0] + p.suffix * p.is_file() for p in (results / kind).iterdir()
@@ -113,11 +114,12 @@ def test_a_dataset_leaves_all_it_promises(done: Path, stratascope: Command) -> N
         for kind in kinds
     }
     assert found == {
-        "features": ["plain@last", "talks@last"],
+        "features": ["plain@last", "talks.neurons@last", "talks@last"],
         "extractions": ["last.1of2.json", "last.2of2.json"],
         "probes": ["talks@last.json", "talks@last.parquet", "talks@last.safetensors"],
         "transfer": ["talks.json"],
         "similarity": ["plain.json", "talks.json"],
+        "neurons": ["talks@last.json", "talks@last.parquet"],
     }
     probes = {(r["label"], r["layer"], r["measure"]): r for r in table(done, "probes")}
     mood = probes["mood", "5", "accuracy"]
@@ -133,6 +135,13 @@ def test_a_dataset_leaves_all_it_promises(done: Path, stratascope: Command) -> N
     assert {name: row["n"] for name, row in similar.items()} == {"talks": "30", "plain": "12"}
     assert similar["plain"]["lower"] == ""
     assert table(done, "drift") == [], "one checkpoint has not drifted"
+    neurons = table(done, "neurons")
+    assert {row["layer"] for row in neurons} == {"0", "5"}
+    assert {row["property"] for row in neurons} <= {"mood", "number"}
+    assert {row["n"] for row in neurons} == {"30"}
+    examples = table(done, "neuron_examples")
+    assert len(examples) == 2 * 20 * 2 * 3, "layers, neurons, top and bottom, texts"
+    assert all(f"«{row['token']}»" in row["text"] for row in examples)
     verified = stratascope(done, "verify")
     assert verified.returncode == 0, said(verified)
     assert [p for p in results.rglob("*") if p.name.startswith(".")] == []
@@ -210,6 +219,8 @@ def test_a_flipped_bit_is_found(study: Path, stratascope: Command) -> None:
     damaged = [
         next((results / "features").glob("talks@last-*")) / "features-00001.safetensors",
         next((results / "features").glob("plain@last-*")) / "index.parquet",
+        next((results / "features").glob("talks.neurons@last-*")) / "neurons-00002.safetensors",
+        next((results / "neurons").glob("*.parquet")),
         next((results / "probes").glob("*.parquet")),
         next((results / "similarity").glob("talks-*.json")),
     ]

@@ -92,7 +92,8 @@ def study_forecasts(plan: Plan, root: Path, device: Device | None = None) -> lis
             source = sampled(open_dataset(dataset, root), dataset.max_samples, dataset.seed)
             texts = measure(source, tokenizer_of(job.checkpoint), dataset.generation_prompt)
             work = dataset_work(work, dataset, texts.part(part.of))
-            names.append(part.features.name + (f" {part.number}/{part.of}" if part.of > 1 else ""))
+            name = part.features.label.rpartition("@")[0]
+            names.append(name + (f" {part.number}/{part.of}" if part.of > 1 else ""))
         return Forecast(job.checkpoint.name, f"features of {', '.join(names)}", work)
 
     return [*map(captures, plan.captures), *map(features, plan.features)]
