@@ -161,7 +161,7 @@ def test_the_report_draws_what_was_seen(captured: Any, tmp_path: Path) -> None:
         assert tuple(tables[name].columns) == TABLES[name].columns
         assert len(tables[name]) == len(content["rows"])
     data: Any = SimpleNamespace(
-        table=lambda name: tables[name],
+        table=lambda name: tables.get(name, pd.DataFrame()),
         patterns=(analyses["attention"]["patterns"],),
         grids=json.loads((tmp_path / "h.json").read_text())["grids"],
     )

@@ -36,7 +36,7 @@ TEXTS = {
 NOT_ASKED = {
     "questions", "question_accuracy", "recognition", "probes", "probe_predictions",
     "probe_transfer", "similarity", "drift", "neurons", "neuron_examples", "logit_lens",
-    "residual", "attention", "cross_layer", "trajectory",
+    "residual", "attention", "induction", "cross_layer", "trajectory",
 }  # fmt: skip
 ROLES = {"u": "user", "a": "assistant"}
 

@@ -18,6 +18,7 @@ Planner = Callable[[], Plan]
 ASKED = """\
 microscope:
   attention: {scenarios: [talk]}
+  induction: {sequences: 8}
   cross_layer: {}
   trajectory: {neurons: ['0:1']}
   heatmaps: {}
@@ -36,7 +37,7 @@ def test_each_part_has_jobs_of_its_own(config: Path, plan: Planner) -> None:
     before = {(job.part, job.checkpoint.name): job.name for job in plan().looks}
     assert set(before) == {
         (part, name)
-        for part in ("attention", "cross_layer", "trajectory", "heatmaps")
+        for part in ("attention", "induction", "cross_layer", "trajectory", "heatmaps")
         for name in ("early", "late")
     }
     config.write_text(config.read_text().replace("heatmaps: {}", "heatmaps: {cmap: magma}"))
@@ -44,6 +45,24 @@ def test_each_part_has_jobs_of_its_own(config: Path, plan: Planner) -> None:
     assert {part for (part, _), name in after.items() if name not in before.values()} == {
         "heatmaps"
     }
+
+
+def test_heads_are_tried_on_the_model_alone(config: Path, study: Path, plan: Planner) -> None:
+    """The detectors' job needs no run: a scenario leaves it, the weights and its own keys renew it."""
+
+    def names() -> list[str]:
+        return [job.name for job in plan().looks if job.part == "induction"]
+
+    before = names()
+    assert all(job.runs == job.after == () for job in plan().looks if job.part == "induction")
+    talk = study / "scenarios" / "talk.yaml"
+    talk.write_text(talk.read_text().replace("Hello there.", "Good day."))
+    assert names() == before
+    (study / "models" / "late" / "weights").write_text("later")
+    changed = names()
+    assert [a == b for a, b in zip(before, changed, strict=True)] == [True, False]
+    config.write_text(config.read_text().replace("sequences: 8", "sequences: 9"))
+    assert not set(names()) & set(changed)
 
 
 def test_pruning_takes_pictures_that_no_plan_uses(config: Path, study: Path, plan: Planner) -> None:

@@ -38,6 +38,7 @@ NEURONS = {job.name: job for job in PLAN.neurons}
 LENSES = {job.name: job for job in PLAN.looks if job.part == "lens"}
 RESIDUALS = {job.name: job for job in PLAN.looks if job.part == "residual"}
 ATTENTION = {job.name: job for job in PLAN.looks if job.part == "attention"}
+INDUCTION = {job.name: job for job in PLAN.looks if job.part == "induction"}
 CROSS_LAYER = {job.name: job for job in PLAN.looks if job.part == "cross_layer"}
 TRAJECTORY = {job.name: job for job in PLAN.looks if job.part == "trajectory"}
 HEATMAPS = {job.name: job for job in PLAN.looks if job.part == "heatmaps"}

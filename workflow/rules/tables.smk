@@ -21,6 +21,7 @@ rule tables:
         ancient(expand(LAYOUT.lens / "{job}.json", job=LENSES)),
         ancient(expand(LAYOUT.residual / "{job}.json", job=RESIDUALS)),
         ancient(expand(LAYOUT.attention / "{job}.json", job=ATTENTION)),
+        ancient(expand(LAYOUT.induction / "{job}.json", job=INDUCTION)),
         ancient(expand(LAYOUT.cross_layer / "{job}.json", job=CROSS_LAYER)),
         ancient(expand(LAYOUT.trajectory / "{job}.json", job=TRAJECTORY)),
     output:

@@ -16,7 +16,6 @@ from stratascope.store.layout import TABLES, Layout
 from stratascope.store.questions import QUESTIONS, QuestionFolder
 from stratascope.study.features import FeatureSet
 from stratascope.study.jobs import CaptureJob
-from stratascope.study.looks import LookJob
 from stratascope.study.plan import Plan
 
 LAYOUT = Layout.of_study()
@@ -161,29 +160,13 @@ def selectivity_target(plan: Plan, root: Path, target: Path) -> None:
 
 
 def look_target(plan: Plan, root: Path, target: Path) -> None:
-    """Look at a checkpoint's runs through a part of the microscope."""
-    from stratascope.analyses.microscope import draw_runs, look_at_runs
+    """Look at a checkpoint through a part of the microscope."""
+    from stratascope.microscope import look
 
     job = _job(tuple(item for item in plan.looks if item.part == target.parent.name), target)
     for run in job.runs:
         _captured(root / LAYOUT.runs / run.folder, Path)
-    if job.part == "heatmaps":
-        draw_runs(job, root / LAYOUT.runs, root / target)
-    elif job.part in ("lens", "residual"):
-        _read_out(job, root, target)
-    else:
-        look_at_runs(job, root / LAYOUT.runs, root / target)
-
-
-def _read_out(job: LookJob, root: Path, target: Path) -> None:
-    """The parts that need the end of the model, too."""
-    from stratascope.analyses.looks import look
-    from stratascope.analyses.readout import End
-    from stratascope.capture.vocabulary import vocabulary_of
-    from stratascope.capture.weights import open_weights
-
-    end = End.of(*open_weights(job.checkpoint))
-    look(job, root / LAYOUT.runs, end, vocabulary_of(job.checkpoint).text, root / target)
+    look(job, root / LAYOUT.runs, root / target)
 
 
 def states_target(plan: Plan, root: Path, target: Path) -> None:
@@ -224,6 +207,7 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
         lenses=_looks(plan, root, "lens"),
         residuals=_looks(plan, root, "residual"),
         attention=_looks(plan, root, "attention"),
+        inductions=_looks(plan, root, "induction"),
         cross_layers=_looks(plan, root, "cross_layer"),
         trajectories=_looks(plan, root, "trajectory"),
     )
@@ -233,7 +217,12 @@ def tables_target(plan: Plan, root: Path, target: Path) -> None:
     tables = [root / LAYOUT.tables / f"{name}.csv" for name in TABLES]
     computed = [*analyses.probes, *analyses.transfers, *analyses.similarities]
     computed += [*analyses.neurons, *analyses.lenses, *analyses.residuals]
-    computed += [*analyses.attention, *analyses.cross_layers, *analyses.trajectories]
+    computed += [
+        *analyses.attention,
+        *analyses.inductions,
+        *analyses.cross_layers,
+        *analyses.trajectories,
+    ]
     _stamp(root, target, [*states, *computed, *tables, root / LAYOUT.metrics])
 
 

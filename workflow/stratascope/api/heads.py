@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,17 @@ class Detectors:
     heads: int
     induction: Detection
     previous: Detection
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a head: of both detectors value, interval, null, p, and whether it is one; n."""
+        places = [(layer, head) for layer in self.layers for head in range(self.heads)]
+        return [
+            {"layer": layer, "head": head}
+            | _cells("induction", self.induction, at)
+            | _cells("previous", self.previous, at)
+            | {"n": self.induction.n}
+            for at, (layer, head) in enumerate(places)
+        ]
 
 
 def detect_heads(
@@ -80,6 +92,17 @@ def detect_heads(
         induction=detect(repeated, control),
         previous=detect(before, uniform_previous(2 * length + len(start), len(start))),
     )
+
+
+def _cells(name: str, found: Detection, at: int) -> dict[str, Any]:
+    return {
+        name: float(found.value[at]),
+        f"{name}_lower": float(found.lower[at]),
+        f"{name}_upper": float(found.upper[at]),
+        f"{name}_null": float(found.null[at]),
+        f"{name}_p": float(found.p[at]),
+        f"{name}_head": bool(found.found[at]),
+    }
 
 
 def _scores(

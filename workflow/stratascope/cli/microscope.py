@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,9 +19,6 @@ from stratascope.cli.source import (
     with_source,
 )
 from stratascope.errors import StratascopeError
-
-if TYPE_CHECKING:
-    from stratascope.measure.attention import Detection
 
 STATISTICS = ("mean", "std", "min", "max", "norm", "sparsity", "entropy", "kurtosis")
 BAR = 24
@@ -206,28 +203,7 @@ def _detected(
     found = detect_heads(
         source.model(), layers=layers, sequences=sequences, length=length, seed=seed
     )
-    rows = []
-    for i, layer in enumerate(found.layers):
-        for head in range(found.heads):
-            at = i * found.heads + head
-            rows.append(
-                {"layer": layer, "head": head}
-                | _detection("induction", found.induction, at)
-                | _detection("previous", found.previous, at)
-                | {"n": found.induction.n}
-            )
-    return rows
-
-
-def _detection(name: str, found: Detection, at: int) -> dict[str, Any]:
-    return {
-        name: float(found.value[at]),
-        f"{name}_lower": float(found.lower[at]),
-        f"{name}_upper": float(found.upper[at]),
-        f"{name}_null": float(found.null[at]),
-        f"{name}_p": float(found.p[at]),
-        f"{name}_head": bool(found.found[at]),
-    }
+    return found.rows()
 
 
 @click.command()

@@ -40,6 +40,7 @@ TABLES = (
     "logit_lens",
     "residual",
     "attention",
+    "induction",
     "cross_layer",
     "trajectory",
 )

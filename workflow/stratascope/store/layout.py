@@ -36,6 +36,7 @@ TABLES = (
     "logit_lens",
     "residual",
     "attention",
+    "induction",
     "cross_layer",
     "trajectory",
 )
@@ -57,6 +58,7 @@ class Layout:
     lens: Path = RESULTS / "lens"
     residual: Path = RESULTS / "residual"
     attention: Path = RESULTS / "attention"
+    induction: Path = RESULTS / "induction"
     cross_layer: Path = RESULTS / "cross_layer"
     trajectory: Path = RESULTS / "trajectory"
     heatmaps: Path = RESULTS / "heatmaps"

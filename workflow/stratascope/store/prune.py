@@ -105,6 +105,7 @@ def _kinds(layout: Layout) -> dict[Path, Check]:
         layout.lens: _is_manifest,
         layout.residual: _is_manifest,
         layout.attention: _is_manifest,
+        layout.induction: _is_manifest,
         layout.cross_layer: _is_manifest,
         layout.trajectory: _is_manifest,
         layout.heatmaps: _is_heatmaps,

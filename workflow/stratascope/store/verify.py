@@ -132,6 +132,7 @@ def _indexed(layout: Layout) -> dict[Path, tuple[str, ...]]:
         layout.lens: alone,
         layout.residual: alone,
         layout.attention: alone,
+        layout.induction: alone,
         layout.cross_layer: alone,
         layout.trajectory: alone,
     }

@@ -13,6 +13,7 @@ from stratascope.study.jobs import CaptureJob
 from stratascope.study.microscope import Microscope, OfScenarios
 from stratascope.study.runs import Run
 from stratascope.study.stages import version
+from stratascope.study.strict import Strict
 
 # The parts with a stage of their own, by their key below `microscope`, and the switches of `capture` that
 # record what they read.
@@ -29,10 +30,13 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class LookJob:
-    """One part of the microscope over a checkpoint's runs. ``after`` are the jobs that capture them."""
+    """One part of the microscope over a checkpoint's runs; of a part that runs the model, no runs.
+
+    ``after`` are the jobs that capture the runs.
+    """
 
     part: str
-    spec: OfScenarios
+    spec: Strict
     checkpoint: Checkpoint
     runs: tuple[Run, ...]
     after: tuple[CaptureJob, ...]
@@ -40,13 +44,14 @@ class LookJob:
     @cached_property
     def digest(self) -> str:
         """The hash of what is looked at, and how. A run's digest covers its checkpoint."""
-        return digest(
-            {
-                "stage": [self.part, version(self.part)],
-                "runs": [run.folder for run in self.runs],
-                "spec": self.spec.model_dump(mode="json", exclude={"scenarios"}),
-            }
-        )
+        content: dict[str, object] = {
+            "stage": [self.part, version(self.part)],
+            "runs": [run.folder for run in self.runs],
+            "spec": self.spec.model_dump(mode="json", exclude={"scenarios"}),
+        }
+        if not self.runs:
+            content["checkpoint"] = self.checkpoint.runtime()
+        return digest(content)
 
     @property
     def name(self) -> str:
@@ -66,12 +71,18 @@ def look_jobs(microscope: Microscope, captures: Iterable[CaptureJob]) -> tuple[L
         microscope.check_scenarios(known)
     except ValueError as error:
         raise StratascopeError(f"config/config.yaml: {error}") from None
-    return tuple(
+    on_runs = (
         job
         for part in PARTS
         if (spec := getattr(microscope, part)) is not None
         for job in _jobs(part, spec, captures)
     )
+    checkpoints = dict.fromkeys(job.checkpoint for job in captures)
+    asked = microscope.induction
+    on_models = (
+        LookJob("induction", asked, checkpoint, (), ()) for checkpoint in checkpoints if asked
+    )
+    return (*on_runs, *on_models)
 
 
 def _jobs(part: str, spec: OfScenarios, captures: tuple[CaptureJob, ...]) -> Iterator[LookJob]:

@@ -80,6 +80,15 @@ class Attention(OfLayers):
     """Where each head looks: entropy, distance, first and previous token."""
 
 
+class Induction(Strict):
+    """Which heads copy by induction, or look at the previous token, on repeated random tokens."""
+
+    layers: Numbers = Field(default="all", description="Layer numbers, from 0.")
+    sequences: int = Field(default=32, ge=2, description="Sequences of random tokens.")
+    length: int = Field(default=25, ge=2, description="Tokens of each, which come twice.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of the random tokens.")
+
+
 class CrossLayer(OfLayers):
     """How alike the layers of a run are, token by token."""
 
@@ -123,6 +132,7 @@ class Microscope(Strict):
     lens: Lens | None = None
     residual: Residual | None = None
     attention: Attention | None = None
+    induction: Induction | None = None
     cross_layer: CrossLayer | None = None
     trajectory: Trajectory | None = None
     heatmaps: Heatmaps | None = None
@@ -130,8 +140,8 @@ class Microscope(Strict):
     def check_scenarios(self, known: tuple[str, ...]) -> None:
         """Raise ValueError for a scenario that the study has not, with the nearest."""
         for key in type(self).model_fields:
-            part = getattr(self, key)
-            for name in () if part is None or part.scenarios == "all" else part.scenarios:
+            wanted = getattr(getattr(self, key), "scenarios", "all")
+            for name in () if wanted == "all" else wanted:
                 if name not in known:
                     near = nearest(name, known)
                     there = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"

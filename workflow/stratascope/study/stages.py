@@ -90,6 +90,9 @@ STAGES = {
     "attention": Stage(
         1, (*_LOOK, "analyses/attention.py", "measure/attention.py", "measure/metrics.py")
     ),
+    "induction": Stage(
+        1, ("api/heads.py", "measure/attention.py", "measure/multiple.py", "capture/attention.py")
+    ),
     "cross_layer": Stage(
         1,
         (

@@ -19,6 +19,7 @@ from stratascope.report.figure import (
     line,
 )
 from stratascope.report.inputs import ReportData
+from stratascope.report.sections.detectors import detector_maps, strongest
 from stratascope.report.text import number, plot_text, source_name
 
 SCORES = (
@@ -44,6 +45,8 @@ def build(data: ReportData) -> Content | None:
     found = (
         ("heads", "Attention heads", _heads(data)),
         ("patterns", "What a head looks at", _patterns(data)),
+        ("detectors", "Induction heads", detector_maps(data)),
+        ("strongest", "Induction heads over checkpoints", strongest(data)),
         ("layers", "Layers against each other", _layers(data)),
         ("neurons", "Neurons, token by token", _neurons(data)),
         ("pictures", "Tensors as pictures", _pictures(data)),

@@ -37,6 +37,7 @@ from stratascope.report.tables.states import (
 )
 from stratascope.store.commit import new_file
 from stratascope.store.questions import QuestionFolder
+from stratascope.study.pairs import pair_count
 
 Builder = Callable[[Study], Iterator[dict[str, pd.DataFrame]]]
 
@@ -77,6 +78,7 @@ TABLES: dict[str, Table] = {
     "logit_lens": Table(looks.LENS, looks.logit_lens),
     "residual": Table(looks.RESIDUAL, looks.residual),
     "attention": Table(runs.ATTENTION, runs.attention),
+    "induction": Table(runs.INDUCTION, runs.induction),
     "cross_layer": Table(runs.CROSS_LAYER, runs.cross_layer),
     "trajectory": Table(runs.TRAJECTORY, runs.trajectory),
 }
@@ -160,15 +162,14 @@ def _counts(study: Study) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
         for item in study.checkpoints
     }
     total = {name: sum(counts[name] for counts in each.values()) for name in _COUNTED}
-    groups = [len(group.runs) for group in comparison.groups_by_size(study)]
+    groups = comparison.groups_by_size(study)
+    comparable = sum(pair_count(len(group.runs)) for group in groups)
     total["checkpoints"] = len(study.checkpoints)
-    total["pairs"] = sum(map(_pairs, groups))
-    total["pairs_not_comparable"] = _pairs(sum(groups)) - total["pairs"]
+    total["pairs"] = sum(group.pairs for group in groups)
+    total["pairs_not_comparable"] = pair_count(total["runs"]) - comparable
+    if left_out := comparable - total["pairs"]:
+        total["pairs_left_out"] = left_out
     return total, each
 
 
 _COUNTED = ("runs", "snapshots", "references")
-
-
-def _pairs(count: int) -> int:
-    return count * (count - 1) // 2

@@ -15,6 +15,12 @@ from stratascope.store.runs import read_json
 ATTENTION = (
     "run", "checkpoint", "layer", "head", "n", *SCORES, *(f"{name}_uniform" for name in SCORES),
 )  # fmt: skip
+INDUCTION = (
+    "checkpoint", "layer", "head",
+    "induction", "induction_lower", "induction_upper", "induction_null", "induction_p",
+    "induction_head", "previous", "previous_lower", "previous_upper", "previous_null", "previous_p",
+    "previous_head", "n",
+)  # fmt: skip
 CROSS_LAYER = (
     "run", "checkpoint", "site", "layer_a", "layer_b", "cosine", "centred", "cka", "n",
 )  # fmt: skip
@@ -26,6 +32,11 @@ TRAJECTORY = (
 def attention(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
     """`attention`, a checkpoint at a time."""
     yield from _frames("attention", study.analyses.attention, ATTENTION)
+
+
+def induction(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
+    """`induction`, a checkpoint at a time."""
+    yield from _frames("induction", study.analyses.inductions, INDUCTION)
 
 
 def cross_layer(study: Study) -> Iterator[dict[str, pd.DataFrame]]:

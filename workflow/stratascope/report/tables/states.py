@@ -147,6 +147,7 @@ class Analyses:
     lenses: tuple[Path, ...] = ()
     residuals: tuple[Path, ...] = ()
     attention: tuple[Path, ...] = ()
+    inductions: tuple[Path, ...] = ()
     cross_layers: tuple[Path, ...] = ()
     trajectories: tuple[Path, ...] = ()
 
