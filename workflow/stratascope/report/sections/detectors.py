@@ -68,7 +68,7 @@ def strongest(data: ReportData) -> Figure | None:
     return Figure(
         id="fig-detectors-strongest",
         title="The strongest head, checkpoint by checkpoint",
-        note="It need not be the same head. Below: the same head's null, at the same positions.",
+        note="Not always the same head, and the best of many is flattered by being chosen. Its null is beside it.",
         views={detector: _curve(table, names, detector) for detector, _ in DETECTORS},
         axes=(Axis("detector", "Detector", DETECTORS),),
         alt="Line chart: the highest score of any head at each checkpoint, and its null.",
