@@ -68,7 +68,7 @@ def strongest(data: ReportData) -> Figure | None:
     return Figure(
         id="fig-detectors-strongest",
         title="The strongest head, checkpoint by checkpoint",
-        note="Not always the same head; the best of many is flattered by being chosen. Its null is beside it.",
+        note="Not always the same head; the best of many is flattered by the choice. Its null is beside it.",
         views={detector: _curve(table, names, detector) for detector, _ in DETECTORS},
         axes=(Axis("detector", "Detector", DETECTORS),),
         alt="Line chart: the highest score of any head at each checkpoint, and its null.",
