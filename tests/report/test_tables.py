@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from stratascope.errors import StratascopeError
 from stratascope.report.tables import TABLES, Written, comparison, snapshot_reference, write_tables
+from stratascope.study import pairs
 
 SOURCES = ("hidden_in", "hidden_out")
 LAYERS = (0, 2)
@@ -257,6 +258,28 @@ def test_every_comparable_pair_once(
     assert (report["pair"] == report["run_a"] + " vs " + report["run_b"]).all()
     assert study[2].counts["pairs"] == 45 + 10
     assert study[2].counts["pairs_not_comparable"] == 50
+
+
+def test_pairs_of_a_large_study_are_some_of_all(
+    study: tuple[list[Path], Path, Written],
+    tables: dict[str, pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where not every pair is compared, those that are have the numbers that they have among all."""
+    monkeypatch.setattr(pairs, "MOST_PAIRS", 8)
+    counts = write_tables(study[0], tmp_path).counts
+    keys = ["state", "run_a", "run_b", "source", "layer"]
+    every = tables["comparison_cosines"].set_index(keys)
+    some = pd.read_csv(tmp_path / "comparison_cosines.csv").set_index(keys)
+    assert 0 < len(some) < len(every)
+    same = ["cosine", "MAE", "overlap", "centred_cosine", "background_cosine", "background_std"]
+    pd.testing.assert_frame_equal(some[same], every.loc[some.index][same], rtol=1e-5)
+    summary = pd.read_csv(tmp_path / "comparison_report.csv")
+    compared = set(zip(summary["run_a"], summary["run_b"], strict=True))
+    assert counts["pairs"] == len(compared)
+    assert counts["pairs"] + counts["pairs_left_out"] == 45 + 10
+    assert ("a@early", "a@late") in compared
 
 
 def test_comparison_cells_across_checkpoints(tables: dict[str, pd.DataFrame]) -> None:

@@ -24,7 +24,7 @@ _SECONDARY = re.compile(
 )
 _COUNTS = (
     "n", "correct", "runs", "order", "conversations", "snapshots", "references", "checkpoints",
-    "pairs", "pairs_not_comparable",
+    "pairs", "pairs_not_comparable", "pairs_left_out",
 )  # fmt: skip
 # One row a number that differs; see `compare_table`.
 COLUMNS = ("table", "key", "measure", "kind", "a", "b", "change", "spread", "times", "size")

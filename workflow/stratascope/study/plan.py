@@ -38,6 +38,7 @@ from stratascope.study.features import (
 from stratascope.study.jobs import CaptureJob, StatesJob, capture_jobs
 from stratascope.study.looks import LookJob, look_jobs
 from stratascope.study.neurons import SelectivityJob, selectivity_jobs
+from stratascope.study.pairs import MOST_PAIRS, all_compared
 from stratascope.study.questionset import QuestionSet
 from stratascope.study.runs import Placed, Run, expand_all
 from stratascope.study.schema import Study
@@ -134,6 +135,8 @@ class Plan:
             content["analyses"] = analyses
         if self.told:
             content["told"] = self.told
+        if not all_compared(len(self.runs)):
+            content["pairs"] = MOST_PAIRS
         return digest(content)
 
     @cached_property

@@ -116,6 +116,7 @@ STAGES = {
             "report/headline.py",
             "report/probing.py",
             "report/moving.py",
+            "study/pairs.py",
         ),
     ),
     "report": Stage(3, ("report",)),

@@ -1,25 +1,28 @@
-"""Every pair of runs of the study: their initial states and their final states.
+"""Pairs of runs of the study: their initial states and their final states.
 
-Runs are compared wherever their hidden sizes agree, also across checkpoints. Rows come hidden
-size by hidden size; the first run of a pair is the earlier one in the study's order. Memory is
-bounded: a block of first runs at a time against all later runs, one slice at a time.
+All pairs of a study of some 200 runs, a part of them of a larger one (`study/pairs.py`). Runs are
+compared wherever their hidden sizes agree, also across checkpoints. Rows come hidden size by hidden
+size; the first run of a pair is the earlier one in the study's order. Memory is bounded: a block of
+pairs at a time (of all pairs, the first runs of a block against all later runs), one slice at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from stratascope.measure.centre import Background, centred, cross_background
-from stratascope.measure.metrics import METRICS, BoolArray, FloatArray, cosine_pairs, missing
+from stratascope.measure.metrics import METRICS, BoolArray, FloatArray, Metric, missing
 from stratascope.measure.summary import SUMMARY_COLUMNS, layer_mean, summarise
 from stratascope.report.tables.centres import pooled_states, run_centre
 from stratascope.report.tables.frames import Axis, long_frame
 from stratascope.report.tables.states import Checkpoint, Run, Study
+from stratascope.study.pairs import all_compared, chosen_pairs, pair_count
 
 _PAIR = ("state", "pair", "run_a", "run_b", "generated_a", "generated_b", "source")
 COSINES = (
@@ -29,6 +32,8 @@ COSINES = (
 REPORT = (*_PAIR, *SUMMARY_COLUMNS, "mean_centred_cosine")
 
 _ROWS_AT_ONCE = 2_000_000
+
+Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,22 @@ class Group:
 
     checkpoints: tuple[Checkpoint, ...]
     runs: tuple[Run, ...]
-    owner: npt.NDArray[np.intp]
+    owner: Places
     sources: tuple[str, ...]
     layers: tuple[int, ...]
     backgrounds: dict[tuple[int, int, str, int], Background] = field(default_factory=dict)
+
+    @cached_property
+    def chosen(self) -> list[tuple[int, int]] | None:
+        """The pairs to compare as places of runs; None for all."""
+        if all_compared(len(self.runs)):
+            return None
+        return chosen_pairs(self.owner.tolist(), [run.scenario for run in self.runs])
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs are compared."""
+        return pair_count(len(self.runs)) if self.chosen is None else len(self.chosen)
 
     def states(self, which: str, source: str, layer: int) -> tuple[FloatArray, FloatArray]:
         """Raw states ``(runs, H)``, and each minus the centre of its checkpoint."""
@@ -77,15 +94,29 @@ class Group:
 
 
 def comparison(study: Study) -> Iterator[dict[str, pd.DataFrame]]:
-    """`comparison_cosines` and `comparison_report`, block of first runs by block."""
+    """`comparison_cosines` and `comparison_report`, block by block."""
     groups = groups_by_size(study)
     for which in ("initial", "final"):
         for group in groups:
-            count = len(group.runs)
-            slices = len(group.sources) * len(group.layers)
-            block = max(1, _ROWS_AT_ONCE // max(1, count * slices))
-            for start in range(0, count - 1, block):
-                yield _block(group, which, start, min(start + block, count - 1))
+            for first, second in _blocks(group):
+                yield _block(group, which, first, second)
+
+
+def _blocks(group: Group) -> Iterator[tuple[Places, Places]]:
+    """Some pairs at a time, as places of their first and of their second runs."""
+    count = len(group.runs)
+    slices = len(group.sources) * len(group.layers)
+    if group.chosen is not None:
+        pairs = np.array(group.chosen, dtype=np.intp)
+        block = max(1, _ROWS_AT_ONCE // max(1, slices))
+        for start in range(0, len(pairs), block):
+            yield pairs[start : start + block, 0], pairs[start : start + block, 1]
+        return
+    block = max(1, _ROWS_AT_ONCE // max(1, count * slices))
+    for start in range(0, count - 1, block):
+        stop = min(start + block, count - 1)
+        first, second = np.nonzero(np.arange(start, stop)[:, None] < np.arange(start, count))
+        yield first + start, second + start
 
 
 def groups_by_size(study: Study) -> list[Group]:
@@ -105,14 +136,11 @@ def groups_by_size(study: Study) -> list[Group]:
     return groups
 
 
-def _block(group: Group, which: str, start: int, stop: int) -> dict[str, pd.DataFrame]:
-    """All pairs whose first run is one of ``start..stop``."""
-    later = np.arange(start, len(group.runs))
-    first, second = np.nonzero(np.arange(start, stop)[:, None] < later)
-    captured, measures = _measure(group, which, start, first, second)
+def _block(group: Group, which: str, first: Places, second: Places) -> dict[str, pd.DataFrame]:
+    captured, measures = _measure(group, which, first, second)
     axes: list[Axis] = [
         {"state": [which]},
-        _pairs(group, first + start, second + start),
+        _pairs(group, first, second),
         {"source": group.sources},
         {"layer": group.layers},
     ]
@@ -125,34 +153,40 @@ def _block(group: Group, which: str, start: int, stop: int) -> dict[str, pd.Data
 
 
 def _measure(
-    group: Group,
-    which: str,
-    start: int,
-    first: npt.NDArray[np.intp],
-    second: npt.NDArray[np.intp],
+    group: Group, which: str, first: Places, second: Places
 ) -> tuple[BoolArray, dict[str, FloatArray]]:
-    """Captured or not, and each measure, ``(pairs, sources, layers)``; places from ``start``."""
+    """Captured or not, and each measure, ``(pairs, sources, layers)``."""
     shape = (len(first), len(group.sources), len(group.layers))
     captured = np.zeros(shape, dtype=bool)
     names = (*METRICS, "centred_cosine", "background_cosine", "background_std")
     measures = {name: np.full(shape, np.nan) for name in names}
-    owner_a, owner_b = group.owner[start + first], group.owner[start + second]
-    stop = int(first.max()) + 1
+    owner_a, owner_b = group.owner[first], group.owner[second]
     for s, source in enumerate(group.sources):
         for k, layer in enumerate(group.layers):
-            raw, rest = (states[start:] for states in group.states(which, source, layer))
+            raw, rest = group.states(which, source, layer)
             there = ~missing(raw)
             captured[:, s, k] = there[first] & there[second]
             for name, metric in METRICS.items():
-                measures[name][:, s, k] = metric.pairwise(raw[:stop], raw)[first, second]
-            measures["centred_cosine"][:, s, k] = cosine_pairs(rest[:stop], rest)[first, second]
+                measures[name][:, s, k] = _of_pairs(group, metric, raw, first, second)
+            cosines = _of_pairs(group, METRICS["cosine"], rest, first, second)
+            measures["centred_cosine"][:, s, k] = cosines
             mean, std = group.background(source, layer)
             measures["background_cosine"][:, s, k] = mean[owner_a, owner_b]
             measures["background_std"][:, s, k] = std[owner_a, owner_b]
     return captured, measures
 
 
-def _pairs(group: Group, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]) -> Axis:
+def _of_pairs(
+    group: Group, metric: Metric, states: FloatArray, first: Places, second: Places
+) -> FloatArray:
+    if group.chosen is not None:
+        return metric.rowwise(states[first], states[second])
+    start, stop = int(first.min()), int(first.max()) + 1
+    every = metric.pairwise(states[start:stop], states[start:])
+    return every[first - start, second - start]
+
+
+def _pairs(group: Group, first: Places, second: Places) -> Axis:
     pairs = [(group.runs[a], group.runs[b]) for a, b in zip(first, second, strict=True)]
     return {
         "pair": [f"{a.label} vs {b.label}" for a, b in pairs],
