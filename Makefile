@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: report test test-quick lint types bench browser ssh stages constraints clean
+.PHONY: report test test-quick simulations lint types bench browser ssh stages constraints clean
 
 report: .venv/.installed
 	$(BIN)/snakemake --cores $(CORES)
@@ -24,6 +24,10 @@ test: .venv/.installed-dev browser ssh
 
 test-quick: .venv/.installed-dev
 	$(BIN)/pytest -n $(CORES) --dist loadgroup -m "not slow"
+
+# The rates of nulls and intervals that the docs give, on thousands of draws: when a measure changes.
+simulations: .venv/.installed-dev
+	STRATASCOPE_SIMULATIONS=1 $(BIN)/pytest -n $(CORES) -m simulation
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

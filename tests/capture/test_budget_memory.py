@@ -13,12 +13,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        "STRATASCOPE_SIMULATIONS" not in os.environ, reason="STRATASCOPE_SIMULATIONS is not set"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.simulation]
 
 # What the estimate may be, in times the measured peak.
 BAND = (0.9, 1.3)

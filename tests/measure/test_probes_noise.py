@@ -5,7 +5,6 @@ Run this file to see the rates; docs/probes.md shows them.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -18,10 +17,7 @@ from stratascope.measure.probes import Design, Settings, design, probe
 from stratascope.measure.probes.crossval import fit_weights
 from stratascope.measure.probes.labels import Target
 
-# Four minutes of two cores: run when the probes change, not in every CI.
-pytestmark = pytest.mark.skipif(
-    "STRATASCOPE_SIMULATIONS" not in os.environ, reason="STRATASCOPE_SIMULATIONS is not set"
-)
+pytestmark = pytest.mark.simulation
 
 PAGE = Path(__file__).parents[2] / "docs" / "probes.md"
 DRAWS, PERMUTATIONS, RESAMPLES = 1000, 39, 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,15 @@ DRAWS = 1000
 # Random orders are shared by the layers of a call: so many calls have orders of their own.
 CALLS = 20
 
+# In every CI; the others where a measure changes.
+ALWAYS = {"linear_cka_debiased", "rsa", "unrelated, 40 texts", "weakly related, 40 texts"}
+
 pytestmark = pytest.mark.slow
+
+
+def _each(names: Iterable[str], always: Container[str]) -> list[object]:
+    mark = pytest.mark.simulation
+    return [pytest.param(name, marks=() if name in always else mark) for name in names]
 
 
 def documented(heading: str) -> dict[str, list[float]]:
@@ -50,7 +59,7 @@ def rejected(name: str, n: int, d1: int, d2: int, layers: int = DRAWS // CALLS) 
     return count / (CALLS * layers)
 
 
-@pytest.mark.parametrize("name", SIMILARITIES)
+@pytest.mark.parametrize("name", _each(SIMILARITIES, ALWAYS))
 def test_the_null_rejects_noise_at_its_level(name: str) -> None:
     """On 1,000 draws of noise p <= 0.05 in 3 to 7 of 100, with few and with many features."""
     shown = documented("Nulls on noise")[name]
@@ -142,7 +151,7 @@ def near(found: float, shown: float) -> bool:
     return abs(found - shown) <= 0.005
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", _each(CASES, ALWAYS))
 def test_intervals_cover_the_truth(name: str) -> None:
     """The interval contains the CKA of the distributions in at least 90 of 100 draws."""
     case = CASES[name]
@@ -154,6 +163,7 @@ def test_intervals_cover_the_truth(name: str) -> None:
     assert near(rate, shown[1])
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("grouped", [True, False])
 def test_groups_are_what_is_drawn(grouped: bool) -> None:
     """With 4 wordings a text, only halves of the groups show how much other texts would change."""

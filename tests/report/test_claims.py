@@ -365,6 +365,7 @@ def test_many_rows_leave_single_references_to_the_file(
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 def test_noise_is_not_found_in_many_studies(tmp_path: Path) -> None:
     """40 studies of noise: no claim is found in more than 5 of them (expected 2; seeds 100 to 139)."""
     found = dict.fromkeys(MAIN, 0)

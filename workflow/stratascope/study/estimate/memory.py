@@ -2,7 +2,7 @@
 
 How much of a pass is alive at once was measured, not derived: for each family in `families`, on a CPU
 with PyTorch 2.13. The whole is compared with the peak of real captures by
-``STRATASCOPE_SIMULATIONS=1 pytest tests/capture/test_budget_memory.py``: 1.00 to 1.23 times it. What is
+`make simulations` (tests/capture/test_budget_memory.py): 1.00 to 1.23 times it. What is
 said of a GPU was not measured.
 """
 
@@ -169,7 +169,12 @@ def _reading(shape: Shape, texts: TextWork, dtype: str) -> int:
     token, _, _ = numbers(shape, frozenset(texts.sites), chosen(texts.layers, shape.layers))
     rows = texts.texts if texts.pooled else texts.tokens
     waiting = token * rows * ITEM_BYTES[texts.store_dtype or dtype]
-    return block + min(QUEUE_BYTES, waiting)
+    # Neurons: what is counted, what of it is written while the next shard is counted, a layer's table of
+    # buckets, and the places of a batch in it.
+    counted = 4 * texts.counted
+    state = token * counted * min(3, 1 + texts.shards) + 2 * shape.inner * counted
+    batch = 16 * texts.batch * shape.inner if counted else 0
+    return block + min(QUEUE_BYTES, waiting) + state * bool(counted) + batch
 
 
 def _gradients(shape: Shape, run: RunWork, dtype: str) -> int:
