@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from stratascope.capture import budget
 from stratascope.capture.features.extract import extract_features
 from stratascope.capture.neurons.batch import Batch
 from stratascope.capture.neurons.buckets import BUCKETS, bucket_bounds, bucket_numbers
@@ -17,6 +18,8 @@ from stratascope.store.datasets import MemorySource, Row
 from stratascope.store.features import Features
 from stratascope.store.neurons import NeuronFolder
 from stratascope.study.dataset import Dataset, Neurons
+from stratascope.study.estimate import estimate
+from stratascope.study.estimate.planned import Texts, dataset_work
 from stratascope.study.features import FeatureSet, NeuronSet
 
 TOP = 3
@@ -166,6 +169,22 @@ def test_the_pass_equals_features_of_every_token(
     ids = loaded.tokenizer(TEXTS[0]).input_ids
     assert "".join(found.pieces(0)) == TEXTS[0]
     assert len(found.pieces(0)) == len(ids)
+
+
+def test_the_estimate_of_the_disk_holds(loaded_model: Any, tmp_path: Path) -> None:
+    """What is said beforehand is as much as is written then, and not twice as much."""
+    loaded = loaded_model("llama")
+    found = count(loaded, tmp_path / "neurons", shard_texts=3)
+    assert found is not None
+    written = sum(path.stat().st_size for path in found.features.path.glob("*.safetensors"))
+    tokens = [len(loaded.tokenizer(text).input_ids) for text in TEXTS]
+    texts = Texts(len(TEXTS), sum(tokens), max(tokens), sum(map(len, TEXTS)))
+    features = FeatureSet("x", Dataset(data="m", shard_texts=3), "c", loaded.checkpoint, 1)
+    neurons = NeuronSet.of(features, Neurons(top_k=TOP))
+    work = dataset_work(budget._model(loaded.checkpoint), neurons.dataset, texts, neurons.counted)
+    said = estimate(work).disk
+    assert said is not None
+    assert written < said < 2 * written
 
 
 def test_parts_and_restarts_end_in_the_same_bytes(loaded_model: Any, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def check_features(
     model = _model(features.checkpoint)
     tokenizer = load_tokenizer(features.checkpoint)
     texts = measure(source, tokenizer, features.dataset.generation_prompt)
-    work = dataset_work(model, features.dataset, texts.part(part[1]))
+    work = dataset_work(model, features.dataset, texts.part(part[1]), features.counted)
     there = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
     room = _room(model.device, folder, limits, there // part[1])
     _require(features.label, work, room, say, as_option if options else str)

@@ -91,7 +91,7 @@ def study_forecasts(plan: Plan, root: Path, device: Device | None = None) -> lis
             dataset = part.features.dataset
             source = sampled(open_dataset(dataset, root), dataset.max_samples, dataset.seed)
             texts = measure(source, tokenizer_of(job.checkpoint), dataset.generation_prompt)
-            work = dataset_work(work, dataset, texts.part(part.of))
+            work = dataset_work(work, dataset, texts.part(part.of), part.features.counted)
             name = part.features.label.rpartition("@")[0]
             names.append(name + (f" {part.number}/{part.of}" if part.of > 1 else ""))
         return Forecast(job.checkpoint.name, f"features of {', '.join(names)}", work)

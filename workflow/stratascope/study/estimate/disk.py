@@ -42,6 +42,8 @@ SOURCES = 4
 HEADER_BYTES = 140
 # An index row beside its text: line, shard, row, length, labels.
 INDEX_BYTES = 100
+# What the index of neurons says of a token at most: its text, of which there are few different ones.
+PIECE_BYTES = 16
 JSON_BYTES = 10_000
 
 
@@ -118,5 +120,9 @@ def text_disk(shape: Shape, texts: TextWork, dtype: str) -> int:
     token += len(texts.modules) * module_width(shape)
     rows = texts.texts if texts.pooled else texts.tokens
     kept = token * rows * ITEM_BYTES[texts.store_dtype or dtype]
+    if texts.counted:  # neurons: a mean and a largest value, and what is counted
+        kept += kept + token * texts.counted * texts.shards * 4
+        layers = len(chosen(texts.layers, shape.layers))
+        kept += texts.shards * (1 + 13 * layers) * HEADER_BYTES + texts.tokens * PIECE_BYTES
     answers = 200 * texts.new * texts.texts
     return kept + texts.text_bytes + INDEX_BYTES * texts.texts + answers + JSON_BYTES

@@ -112,8 +112,8 @@ class Texts:
         return Texts(count, tokens, self.longest, size)
 
 
-def dataset_work(model: Work, dataset: Dataset, texts: Texts) -> Work:
-    """``model`` with the extraction of one more dataset."""
+def dataset_work(model: Work, dataset: Dataset, texts: Texts, counted: int = 0) -> Work:
+    """``model`` with the extraction of one more dataset; ``counted`` as in ``NeuronSet``."""
     batch = _batch(dataset, model.shape, model.device)
     work = TextWork(
         sites=dataset.sites,
@@ -126,6 +126,8 @@ def dataset_work(model: Work, dataset: Dataset, texts: Texts) -> Work:
         longest=texts.longest,
         text_bytes=texts.bytes,
         batch=max(texts.longest, min(texts.tokens, batch)),
+        counted=counted,
+        shards=-(-texts.count // dataset.shard_texts),
     )
     return replace(model, texts=(*model.texts, work))
 

@@ -80,6 +80,8 @@ class TextWork:
     ``tokens`` of all texts, ``longest`` the most of one, ``text_bytes`` what they are in UTF-8.
     ``pooled``: a row a text, not a row a token. ``batch`` tokens are read in one pass at least, and
     ``new`` are generated after each text; ``store_dtype`` is the model's own if it is ``None``.
+    ``counted``: of neurons, how many numbers of 4 bytes are kept of each beside its features, in each of
+    ``shards``.
     """
 
     sites: tuple[str, ...]
@@ -93,6 +95,8 @@ class TextWork:
     text_bytes: int
     batch: int
     new: int = 0
+    counted: int = 0
+    shards: int = 1
 
 
 @dataclass(frozen=True)
