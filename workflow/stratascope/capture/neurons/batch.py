@@ -8,7 +8,9 @@ from itertools import groupby
 import torch
 
 # Numbers that are looked up at one time.
-AT_ONCE = 1 << 18
+AT_ONCE = 1 << 17
+# Numbers that are reduced at one time.
+BLOCK = 1 << 19
 
 
 class Batch:
@@ -34,10 +36,13 @@ class Batch:
         start = 0
         for length, texts in self._runs:
             stop = start + length * texts
-            part = rows[start:stop].view(texts, length, -1)
-            sums.append(part.sum(1))
-            largest.append(part.amax(1))
-            smallest.append(part.amin(1))
+            # A few texts at a time stay in the cache for all three.
+            step = length * max(1, BLOCK // (length * rows.shape[1]))
+            for part in torch.split(rows[start:stop], step):
+                block = part.view(-1, length, rows.shape[1])
+                sums.append(block.sum(1))
+                largest.append(block.amax(1))
+                smallest.append(block.amin(1))
             start = stop
         return torch.cat(sums), torch.cat(largest), torch.cat(smallest)
 
@@ -49,18 +54,22 @@ class Batch:
         neurons: torch.Tensor,
     ) -> torch.Tensor:
         """(E,): the first token of each text at which its neuron has that value."""
+        width, longest = rows.shape[1], self._longest
+        kind = index_kind(rows)
+        first = (self._starts[texts] * width + neurons).to(kind)
+        last = first + ((self.lengths[texts] - 1) * width).to(kind)
+        steps = (torch.arange(longest, device=rows.device) * width).to(kind)[:, None]
+        # The earlier a token, the larger the number it stands for: the largest is the first's.
+        small = torch.uint8 if longest < 256 else torch.int32
+        worth = torch.arange(longest, 0, -1, dtype=small, device=rows.device)[:, None]
         found = []
-        # So many at a time that the index stays small.
-        step = max(1, AT_ONCE // self._longest)
-        offsets = torch.arange(self._longest, device=rows.device)[:, None]
+        step = max(1, AT_ONCE // longest)
         for at in range(0, len(values), step):
             part = slice(at, at + step)
             # Behind its end a text's last token stands again.
-            places = self._starts[texts[part]] + torch.minimum(
-                offsets, self.lengths[texts[part]] - 1
-            )
-            there = rows.view(-1).take(places * rows.shape[1] + neurons[part])
-            found.append((there == values[part]).to(torch.uint8).argmax(0))
+            places = torch.minimum(steps + first[part], last[part])
+            there = rows.view(-1).index_select(0, places.view(-1)).view(longest, -1)
+            found.append(longest - ((there == values[part]) * worth).amax(0).long())
         return torch.cat(found)
 
     def around(
@@ -73,8 +82,15 @@ class Batch:
     ) -> torch.Tensor:
         """(E, window): the values around each token, NaN outside of its text."""
         before, after = reach
+        kind = index_kind(rows)
         places = tokens + torch.arange(-before, after, device=rows.device)[:, None]
         inside = (places >= 0) & (places < self.lengths[texts])
-        at = (self._starts[texts] + places).clamp(0, self.tokens - 1)
-        values = rows.view(-1).take(at * rows.shape[1] + neurons)
-        return values.masked_fill(~inside, torch.nan).t()
+        at = (self._starts[texts] + places).clamp_(0, self.tokens - 1)
+        index = at.mul_(rows.shape[1]).add_(neurons).to(kind)
+        values = rows.view(-1).index_select(0, index.view(-1)).view(index.shape)
+        return values.masked_fill_(~inside, torch.nan).t()
+
+
+def index_kind(rows: torch.Tensor) -> torch.dtype:
+    """What numbers the places of ``rows``: half as wide where that is enough."""
+    return torch.int32 if rows.numel() < 1 << 31 else torch.int64

@@ -36,15 +36,16 @@ def bucket_bounds() -> NDArray[np.float32]:
     return np.stack([lower, upper]).astype(np.float32) + np.float32(0)  # no -0
 
 
-def bucket_numbers(values: torch.Tensor) -> torch.Tensor:
-    """The bucket of each number, int32; ``values`` are float32, finite, and contiguous."""
+def signed_buckets(values: torch.Tensor) -> torch.Tensor:
+    """The bucket of each number, int32, counted from that of 0; ``values`` are float32 and finite.
+
+    Every operation here is a pass over all values, so there are as few as can be.
+    """
     bits = values.view(torch.int32)
     size = bits & 0x7FFFFFFF
-    # Rounded up, so that 0 alone stays 0.
-    size += (1 << SHIFT) - 1
-    size >>= SHIFT
-    known = size.clamp_max(1)
-    size.clamp_(_FIRST, _LAST + 1).sub_(_FIRST).add_(known)
+    other_than_zero = size.clamp_max(1)
+    # Rounded up, for a bucket holds its upper bound; from the first bucket on.
+    size.add_((1 << SHIFT) - 1 - (_FIRST << SHIFT)).bitwise_right_shift_(SHIFT)
+    size.clamp_(0, _LAST + 1 - _FIRST).add_(other_than_zero)
     sign = bits >> 31  # -1 or 0
-    size.bitwise_xor_(sign).sub_(sign)
-    return size.add_(SIZES - 1)
+    return size.bitwise_xor_(sign).sub_(sign)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
 import numpy as np
 import torch
 
 from stratascope.capture.neurons.batch import Batch
-from stratascope.capture.neurons.buckets import BUCKETS, bucket_numbers
+from stratascope.capture.neurons.buckets import BUCKETS, SIZES, signed_buckets
 from stratascope.capture.neurons.ranking import Ranking
 
 # Numbers that are worked on at one time: they fit into a processor's cache, and fill a GPU.
 AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 26}
+
+
+@cache
+def counting() -> ThreadPoolExecutor:
+    """The threads that count."""
+    return ThreadPoolExecutor(thread_name_prefix="neurons")
 
 
 class LayerState:
@@ -24,7 +34,8 @@ class LayerState:
         self.count = 0
         self._shift: torch.Tensor | None = None
         self._sums = torch.zeros((4, width), dtype=torch.float64, device=device)
-        self._histogram = torch.zeros(BUCKETS * width, dtype=torch.int32, device=device)
+        self._histogram = torch.zeros((BUCKETS, width), dtype=torch.int32, device=device)
+        self._threads = torch.get_num_threads() if device.type == "cpu" else 1
         self._columns = torch.arange(width, dtype=torch.int32, device=device)
         self._top = Ranking(top_k, width, device, sign=1, windows=True)
         self._bottom = Ranking(top_k, width, device, sign=-1, windows=False)
@@ -45,10 +56,10 @@ class LayerState:
         if self._shift is None:
             self._shift = mean
         sums = torch.zeros_like(self._sums)
+        sums[0] = total - len(rows) * mean.double()
         for part in torch.split(rows, self._rows):
             d = part - mean
             square = d * d
-            sums[0] += d.sum(0)
             sums[1] += square.sum(0)
             sums[2] += (square * d).sum(0)
             sums[3] += square.square_().sum(0)
@@ -61,13 +72,28 @@ class LayerState:
         self._sums[3] += e + by * (4 * c + by * (6 * b + by * (4 * a + n * by)))
 
     def _add_buckets(self, rows: torch.Tensor) -> None:
-        # Neurons lie beside one another in a bucket: most are in the same few at a time.
-        places = torch.empty(rows.shape, dtype=torch.int32, device=rows.device)
-        for part, out in zip(
-            *(torch.split(each, self._rows) for each in (rows, places)), strict=True
-        ):
-            torch.add(bucket_numbers(part).mul_(self.width), self._columns, out=out)
-        self._histogram += torch.bincount(places.view(-1), minlength=len(self._histogram))
+        # Counting takes one thread only, so neurons are shared out among threads.
+        shares = torch.tensor_split(self._histogram, self._threads, dim=1)
+        places = [
+            torch.empty((len(rows), share.shape[1]), dtype=torch.int32, device=rows.device)
+            for share in shares
+        ]
+        for start in range(0, len(rows), self._rows):
+            numbers = signed_buckets(rows[start : start + self._rows])
+            split = torch.tensor_split(numbers, self._threads, dim=1)
+            for part, out in zip(split, places, strict=True):
+                # Neurons lie beside one another in a bucket: most are in the same few at a time.
+                width = out.shape[1]
+                zero = self._columns[:width] + (SIZES - 1) * width
+                torch.add(zero, part, alpha=width, out=out[start : start + self._rows])
+        for share, counts in zip(shares, self._counted(places), strict=True):
+            share += counts.view(share.shape)
+
+    def _counted(self, places: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+        def count(each: torch.Tensor) -> torch.Tensor:
+            return torch.bincount(each.view(-1), minlength=BUCKETS * each.shape[1])
+
+        return map(count, places) if len(places) == 1 else counting().map(count, places)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What is kept, by name."""
@@ -78,7 +104,7 @@ class LayerState:
             "count": np.array([self.count], np.int64),
             "shift": self._shift.double().cpu().numpy(),
             "sums": self._sums.cpu().numpy(),
-            "histogram": self._histogram.view(BUCKETS, self.width).cpu().numpy(),
+            "histogram": self._histogram.cpu().numpy(),
             "top_values": top.values,
             "top_texts": top.texts,
             "top_tokens": top.tokens,
