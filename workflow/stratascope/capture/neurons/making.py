@@ -16,7 +16,7 @@ from stratascope.capture.features.reader import Sink
 from stratascope.capture.features.texts import Text
 from stratascope.capture.neurons.batch import Batch
 from stratascope.capture.neurons.buckets import bucket_bounds
-from stratascope.capture.neurons.state import LayerState
+from stratascope.capture.neurons.state import LayerState, Scratch
 from stratascope.capture.prompts import token_text
 from stratascope.store.commit import new_file
 from stratascope.store.hashes import sha256
@@ -33,6 +33,7 @@ class NeuronMaker(Maker):
 
     states: dict[str, LayerState] = field(default_factory=dict)
     pieces: dict[int, str] = field(default_factory=dict)
+    scratch: Scratch = field(default_factory=Scratch)
 
     def _widths(self) -> dict[str, int]:
         return {
@@ -66,7 +67,9 @@ class NeuronMaker(Maker):
     def _state(self, name: str, rows: torch.Tensor) -> LayerState:
         if name not in self.states:
             assert isinstance(self.features, NeuronSet)
-            self.states[name] = LayerState(rows.shape[1], self.features.top_k, rows.device)
+            self.states[name] = LayerState(
+                rows.shape[1], self.features.top_k, rows.device, self.scratch
+            )
         return self.states[name]
 
     def _begin(self) -> None:

@@ -23,14 +23,30 @@ def counting() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="neurons")
 
 
+class Scratch:
+    """Memory that all layers use in turn: fresh memory costs more than what is written to it."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0, dtype=torch.int32)
+
+    def __call__(self, size: int, device: torch.device) -> torch.Tensor:
+        """(size,) int32, of any content."""
+        if len(self._memory) < size or self._memory.device != device:
+            self._memory = torch.empty(size, dtype=torch.int32, device=device)
+        return self._memory[:size]
+
+
 class LayerState:
     """Sums, histogram and examples of ``width`` neurons.
 
     Powers are summed around ``shift``, a neuron's mean in the first batch, so that nothing cancels.
     """
 
-    def __init__(self, width: int, top_k: int, device: torch.device) -> None:
+    def __init__(
+        self, width: int, top_k: int, device: torch.device, scratch: Scratch | None = None
+    ) -> None:
         self.width = width
+        self._scratch = scratch or Scratch()
         self.count = 0
         self._shift: torch.Tensor | None = None
         self._sums = torch.zeros((4, width), dtype=torch.float64, device=device)
@@ -74,9 +90,10 @@ class LayerState:
     def _add_buckets(self, rows: torch.Tensor) -> None:
         # Counting takes one thread only, so neurons are shared out among threads.
         shares = torch.tensor_split(self._histogram, self._threads, dim=1)
+        sizes = [len(rows) * share.shape[1] for share in shares]
         places = [
-            torch.empty((len(rows), share.shape[1]), dtype=torch.int32, device=rows.device)
-            for share in shares
+            part.view(len(rows), -1)
+            for part in torch.split(self._scratch(sum(sizes), rows.device), sizes)
         ]
         for start in range(0, len(rows), self._rows):
             numbers = signed_buckets(rows[start : start + self._rows])
