@@ -262,3 +262,26 @@ def _data(results: Any, metrics: Path | None = None) -> Any:
         root / "runs",
         metrics or root / "metrics.json",
     )
+
+
+def test_a_large_study_shows_some_runs_and_counts_all(
+    texts: Any, make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many runs some scenarios are shown, on every checkpoint; statistics are over all of them."""
+    monkeypatch.setattr("stratascope.report.shown.MOST_RUNS", 6)
+    monkeypatch.setattr("stratascope.study.pairs.MOST_PAIRS", 8)
+    conversations = {f"talk_{i}": texts.conversations["good_news"] for i in range(9)}
+    built = make(tmp_path, 2, conversations, layers=2)
+    html = built.build().read_text(encoding="utf-8")
+    runs = payload(html)["runs"]
+    labels = [f"{name}@step-{step}" for step in (0, 500) for name in ("talk_0", "talk_3", "talk_6")]
+    assert [run["label"] for run in runs] == labels
+    assert all(run["steps"]["token"] and run["references"] for run in runs)
+    assert "Of 18 runs this file shows 6 one by one" in html
+    counts = json.loads((tmp_path / "metrics.json").read_text())["counts"]
+    assert counts["pairs"] + counts["pairs_left_out"] == 18 * 17 // 2
+    assert f"compared for {counts['pairs']} pairs" in html
+    assert f"{counts['pairs_left_out']} further pairs were not compared" in html
+    within = html.split('id="within-overview"')[1].split("</table>")[0]
+    assert 'data-value="18"' in html.split('id="within"')[1].split('id="pairs"')[0]
+    assert "talk_1@" not in within

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from stratascope.report import page
-from stratascope.report.detail import DETAILS, Detail, run_details
+from stratascope.report.detail import DETAILS, Detail, run_details, run_references
 from stratascope.report.figure import Content
 from stratascope.report.inputs import ReportData, read_inputs
 from stratascope.report.palette import PALETTES
@@ -109,8 +109,9 @@ def _payload(data: ReportData, contents: Sequence[Content], room: int) -> tuple[
         },
         "arrays": {name: array for content in contents for name, array in content.arrays.items()},
     }
+    references = run_references(data)
     for detail in DETAILS:
-        text = packed_json({**shared, **run_details(data, detail)})
+        text = packed_json({**shared, **run_details(data, detail, references)})
         if len(text) <= room:
             break
     return text, detail

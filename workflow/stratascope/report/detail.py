@@ -69,11 +69,13 @@ class Strings:
         return list(self._places)
 
 
-def run_details(data: ReportData, detail: Detail) -> dict[str, Any]:
+# By run label: what its snapshots have to do with its references; see `run_references`.
+References = Mapping[str, Mapping[str, Any]]
+
+
+def run_details(data: ReportData, detail: Detail, references: References) -> dict[str, Any]:
     """``runs`` in the study's order and the ``strings`` that they point into."""
     strings = Strings()
-    snapshots = _by_run(data.table("snapshot_reference"), "run")
-    roles = _by_run(_run_scope(data.table("role_averages")), "name")
     runs = [
         {
             "label": run.label,
@@ -88,11 +90,9 @@ def run_details(data: ReportData, detail: Detail) -> dict[str, Any]:
                 for item in run.record.get("snapshots", {}).get("skipped", ())
             ],
             "steps": _steps(run, strings, detail.top_k),
-            "references": _references(
-                data, run, snapshots.get(run.label), roles.get(run.label), detail
-            ),
+            "references": _references(references.get(run.label), detail),
         }
-        for run in data.runs
+        for run in data.shown
     ]
     return {"runs": runs, "strings": strings.all}
 
@@ -143,20 +143,25 @@ def _rank(step: Mapping[str, Any]) -> int:
     return ids.index(chosen) if chosen in ids else -1
 
 
-def _references(
-    data: ReportData,
-    run: Run,
-    rows: pd.DataFrame | None,
-    roles: pd.DataFrame | None,
-    detail: Detail,
-) -> dict[str, Any] | None:
-    """Similarity of each message's snapshot to each reference.
+def run_references(data: ReportData) -> References:
+    """Similarity of each message's snapshot to each reference, of every run that is shown.
 
     ``mean`` holds, for each measure, positions x sources x messages x references (averaged over
-    layers); ``layers`` the same with layers last, for the first positions only, in ten-thousandths.
+    layers); ``layers`` the same with layers last, of which a page holds some.
     """
-    if rows is None or rows.empty:
-        return None
+    shown = {run.label for run in data.shown}
+    snapshots = _by_run(data.table("snapshot_reference"), "run", shown)
+    roles = _by_run(_run_scope(data.table("role_averages")), "name", shown)
+    return {
+        run.label: _measured(data, run, snapshots[run.label], roles.get(run.label))
+        for run in data.shown
+        if run.label in snapshots
+    }
+
+
+def _measured(
+    data: ReportData, run: Run, rows: pd.DataFrame, roles: pd.DataFrame | None
+) -> dict[str, Any]:
     messages = sorted(int(item) for item in rows["message"].unique())
     labels = [label for label in run.reference_labels if label in set(rows["reference"])]
     labels = labels or list(dict.fromkeys(rows["reference"]))
@@ -165,18 +170,26 @@ def _references(
         ("reference", labels), ("layer", data.layers),
     )  # fmt: skip
     cubes = {measure: cube(rows, measure, levels) for measure in MEASURES if measure in rows}
-    kept = detail.reference_positions
     return {
         "names": labels,
         "messages": messages,
         "mean": {measure: _layer_mean(values) for measure, values in cubes.items()},
-        "layers": {
-            measure: ten_thousandths(cubes[measure][:kept])
-            for measure in LAYER_MEASURES
-            if kept and measure in cubes
-        },
+        "layers": {measure: cubes[measure] for measure in LAYER_MEASURES if measure in cubes},
         "roles": _roles(data, labels, roles),
     }
+
+
+def _references(found: Mapping[str, Any] | None, detail: Detail) -> dict[str, Any] | None:
+    """What a page holds of it: layers of the first positions only, in ten-thousandths."""
+    if found is None:
+        return None
+    kept = detail.reference_positions
+    layers = {
+        measure: ten_thousandths(values[:kept])
+        for measure, values in found["layers"].items()
+        if kept
+    }
+    return {**found, "layers": layers}
 
 
 def cube(
@@ -208,10 +221,11 @@ def _roles(data: ReportData, labels: list[str], rows: pd.DataFrame | None) -> di
     return {name: cube(rows, name, levels) for name in ROLE_COLUMNS if name in rows}
 
 
-def _by_run(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+def _by_run(table: pd.DataFrame, column: str, shown: set[str]) -> dict[str, pd.DataFrame]:
     if table.empty:
         return {}
-    return {str(name): rows for name, rows in table.groupby(column, sort=False)}
+    some = table[table[column].isin(shown)]
+    return {str(name): rows for name, rows in some.groupby(column, sort=False)}
 
 
 def _run_scope(table: pd.DataFrame) -> pd.DataFrame:

@@ -123,6 +123,7 @@ def between(data: ReportData) -> Finding | None:
     values = among["mean_cosine"]
     near, far = among.loc[values.idxmax()], among.loc[values.idxmin()]
     of = "of different conversations" if not different.empty else "of runs"
+    of += " among those compared" if data.pairs_left_out else ""
     sure = (
         f"{plural(len(among), 'pair')}, {source_name(data.main_source)}: mean cosine "
         f"{number(float(values.mean()))}"

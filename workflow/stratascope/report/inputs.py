@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stratascope.errors import StratascopeError
 from stratascope.report.extracted import Extracted
 from stratascope.report.neurons import NeuronIndex
 from stratascope.report.readings import Reading, readings_of
+from stratascope.report.shown import shown_scenarios
 
 SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
 MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
@@ -57,10 +59,17 @@ TEXT_COLUMNS = (
     "head_logits",
 )  # fmt: skip
 
+# The one table that is read in parts: it is as long as all others together.
+PAIR_LAYERS = "comparison_cosines"
+_ROWS_AT_ONCE = 200_000
+
 
 @dataclass(frozen=True)
 class Run:
-    """One captured run: its place in the study, its conversation and what it generated."""
+    """One captured run: its place in the study, its conversation and what it generated.
+
+    ``record`` and ``steps`` are empty where the report does not show it by itself.
+    """
 
     index: int
     label: str
@@ -120,10 +129,22 @@ class ReportData:
         """A table of `TABLES`, empty if the study has none."""
         return self.tables[name]
 
+    @cached_property
+    def shown(self) -> tuple[Run, ...]:
+        """The runs that are shown one by one, numbered among themselves: all but of a large study."""
+        names = shown_scenarios([run.scenario for run in self.runs])
+        some = (run for run in self.runs if run.scenario in names)
+        return tuple(replace(run, index=place) for place, run in enumerate(some))
+
     @property
     def run_index(self) -> dict[str, int]:
-        """The place of each run, by label."""
-        return {run.label: run.index for run in self.runs}
+        """The place of each run among those shown, by label."""
+        return {run.label: run.index for run in self.shown}
+
+    @property
+    def pairs_left_out(self) -> int:
+        """How many pairs of runs a large study does not compare."""
+        return int(self.metrics.get("counts", {}).get("pairs_left_out", 0))
 
     @property
     def checkpoint_names(self) -> tuple[str, ...]:
@@ -168,11 +189,16 @@ def read_inputs(
         ((path, read_json(path.with_suffix(".json"))) for path in states),
         key=lambda item: (item[1].get("order", 0), item[1]["checkpoint"]),
     )
-    read = {name: read_table(tables / f"{name}.csv") for name in TABLES}
-    if not manifests and read["questions"].empty:
-        raise StratascopeError("report: no states given; give results/states/*.json")
     manifest_data = [data for _, data in manifests]
     found = [(data, entry) for data in manifest_data for entry in data["runs"]]
+    names = shown_scenarios([entry["scenario"] for _, entry in found])
+    labels = {entry["label"] for _, entry in found if entry["scenario"] in names}
+    read = {name: read_table(tables / f"{name}.csv") for name in TABLES if name != PAIR_LAYERS}
+    read[PAIR_LAYERS] = read_pairs(
+        tables / f"{PAIR_LAYERS}.csv", labels if len(labels) < len(found) else None
+    )
+    if not manifests and read["questions"].empty:
+        raise StratascopeError("report: no states given; give results/states/*.json")
     if manifests and not found:
         raise StratascopeError("report: the states hold no run; capture a scenario first")
     return ReportData(
@@ -180,7 +206,8 @@ def read_inputs(
         description=str(study.get("description") or ""),
         checkpoints=tuple(_checkpoint(path, data) for path, data in manifests),
         runs=tuple(
-            _read_run(index, data, entry, runs) for index, (data, entry) in enumerate(found)
+            _read_run(index, data, entry, runs, entry["scenario"] in names)
+            for index, (data, entry) in enumerate(found)
         ),
         positions=_main_first(_union([data["positions"] for data in manifest_data])),
         sources=_union([data["sources"] for data in manifest_data]),
@@ -210,13 +237,25 @@ def read_table(path: Path) -> pd.DataFrame:
     """One CSV; a table with only a header, or none at all, is an empty frame."""
     if not path.is_file():
         return pd.DataFrame()
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(TEXT_COLUMNS, "str"),
-        keep_default_na=False,
-        na_values=_numeric_gaps(path),
-        encoding="utf-8",
-    )
+    return pd.read_csv(path, **_reading(path))
+
+
+def read_pairs(path: Path, labels: set[str] | None) -> pd.DataFrame:
+    """A CSV of pairs of runs, of a large study only those between the runs in ``labels``."""
+    if labels is None or not path.is_file():
+        return read_table(path)
+    with pd.read_csv(path, chunksize=_ROWS_AT_ONCE, **_reading(path)) as parts:
+        some = [part[part["run_a"].isin(labels) & part["run_b"].isin(labels)] for part in parts]
+    return pd.concat(some, ignore_index=True)
+
+
+def _reading(path: Path) -> dict[str, Any]:
+    return {
+        "dtype": dict.fromkeys(TEXT_COLUMNS, "str"),
+        "keep_default_na": False,
+        "na_values": _numeric_gaps(path),
+        "encoding": "utf-8",
+    }
 
 
 def _numeric_gaps(path: Path) -> dict[str, list[str]]:
@@ -238,7 +277,9 @@ def _checkpoint(path: Path, data: Mapping[str, Any]) -> Checkpoint:
     )
 
 
-def _read_run(index: int, data: Mapping[str, Any], entry: Mapping[str, Any], runs: Path) -> Run:
+def _read_run(
+    index: int, data: Mapping[str, Any], entry: Mapping[str, Any], runs: Path, shown: bool
+) -> Run:
     folder = runs / entry["folder"]
     sets = data.get("reference_sets") or []
     chosen = entry.get("reference_set")
@@ -249,8 +290,8 @@ def _read_run(index: int, data: Mapping[str, Any], entry: Mapping[str, Any], run
         parent=entry.get("parent") or entry["scenario"],
         checkpoint=data["checkpoint"],
         folder=entry["folder"],
-        record=read_json(folder / "run.json"),
-        steps=read_json(folder / "steps.json")["steps"],
+        record=read_json(folder / "run.json") if shown else {},
+        steps=read_json(folder / "steps.json")["steps"] if shown else (),
         messages=entry["messages"],
         reference_labels=tuple(sets[chosen]["labels"]) if chosen is not None else (),
     )

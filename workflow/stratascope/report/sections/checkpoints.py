@@ -50,7 +50,7 @@ def build(data: ReportData) -> Content | None:
         "roles": "User and assistant",
     }
     return Content(
-        context={"scenarios": list(dict.fromkeys(run.scenario for run in data.runs))},
+        context={"scenarios": list(dict.fromkeys(run.scenario for run in data.shown))},
         figures=figures,
         parts=(
             *((f"checkpoints-{name}", titles[name]) for name in figures),
@@ -97,13 +97,13 @@ def _within(data: ReportData) -> Figure | None:
 def _scenario_lines(
     data: ReportData, scenarios: list[str], values: np.ndarray[Any, Any], measure: str
 ) -> View:
-    names = _names(data)
+    names, shown = _names(data), {run.scenario for run in data.shown}
     lines = [
         line(
             names, values[place], plot_text(scenario), ("plain", 0),
             key=f"s:{scenario}", thin=True, showlegend=False,
         )
-        for place, scenario in enumerate(scenarios)
+        for place, scenario in enumerate(scenarios) if scenario in shown
     ]  # fmt: skip
     there = np.isfinite(values).all(axis=0)
     mean = np.where(there, np.where(there, values, 0.0).mean(axis=0), np.nan)

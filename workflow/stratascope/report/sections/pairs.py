@@ -32,10 +32,10 @@ def build(data: ReportData) -> Content | None:
     numbers = len(pairs) * len(STATES) * len(MEASURES) * len(data.sources)
     with_means = numbers <= MOST_NUMBERS
     with_layers = numbers * len(data.layers) <= MOST_NUMBERS
-    figures = {"matrix": _matrix(data)} if with_means and len(data.runs) <= MATRIX_RUNS else {}
+    figures = {"matrix": _matrix(data)} if with_means and len(data.shown) <= MATRIX_RUNS else {}
     return Content(
         context={
-            "count": len(pairs),
+            "count": len(report[["run_a", "run_b"]].drop_duplicates()),
             "statistics": statistics(data, report),
             "with_means": with_means,
             "with_layers": with_layers,
@@ -71,7 +71,7 @@ def pair_list(data: ReportData, report: pd.DataFrame) -> list[list[int]]:
 
 
 def _pair_level(data: ReportData, pairs: list[list[int]]) -> tuple[str, list[str]]:
-    return "couple", [f"{data.runs[a].label}\n{data.runs[b].label}" for a, b in pairs]
+    return "couple", [f"{data.shown[a].label}\n{data.shown[b].label}" for a, b in pairs]
 
 
 def _with_couple(table: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def statistics(data: ReportData, report: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _matrix(data: ReportData) -> Figure:
-    keys = [run.key for run in data.runs]
+    keys = [run.key for run in data.shown]
     views: dict[str, View] = {
         f"{state}/{measure}/{source}": {
             "data": [
@@ -166,6 +166,6 @@ def _matrix(data: ReportData) -> Figure:
             MEASURE_AXIS,
             source_axis(data),
         ),
-        height=max(320, 170 + 18 * len(data.runs)),
+        height=max(320, 170 + 18 * len(data.shown)),
         alt="Symmetric heatmap: similarity of the states of every two runs.",
     )

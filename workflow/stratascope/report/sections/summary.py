@@ -60,5 +60,5 @@ def _rows(data: ReportData) -> list[dict[str, Any]]:
             "prompt_tokens": len(run.record.get("prompt_token_ids", ())),
             "generated_tokens": len(run.steps),
         }
-        for run in data.runs
+        for run in data.shown
     ]

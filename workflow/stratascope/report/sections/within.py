@@ -62,7 +62,7 @@ def overview(data: ReportData, report: pd.DataFrame) -> list[dict[str, Any]]:
                 for source in data.sources
             ],
         }
-        for run in data.runs
+        for run in data.shown
     ]
 
 
@@ -106,7 +106,7 @@ def array_name(measure: str, source: str) -> str:
 
 def layer_arrays(data: ReportData, layers: pd.DataFrame) -> dict[str, Any]:
     """Runs x layers for each measure and source; heatmaps and the run explorer share them."""
-    labels = [run.label for run in data.runs]
+    labels = [run.label for run in data.shown]
     measures = [name for name in (*MEASURES, "background_cosine") if name in layers]
     levels = (("run", labels), ("layer", data.layers))
     return {
@@ -125,7 +125,7 @@ def _heatmap_figure(data: ReportData) -> Figure:
                     data.layers,
                     measure,
                     f"%{{y}}<br>layer %{{x}}: {measure_name(measure)} %{{z:.4f}}",
-                    rows=[run.key for run in data.runs],
+                    rows=[run.key for run in data.shown],
                 )
             ],
             "layout": axes("layer", "", xaxis=layer_axis()),
@@ -142,7 +142,7 @@ def _heatmap_figure(data: ReportData) -> Figure:
             MEASURE_AXIS,
             source_axis(data),
         ),
-        height=140 + 22 * len(data.runs),
+        height=140 + 22 * len(data.shown),
         alt="Heatmap with one row a run and one column a layer: similarity of the state at the "
         "last "
         "prompt token to the state at the end of the answer.",
