@@ -23,8 +23,8 @@ rule attention:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     message:
         "Looking at the attention heads of {wildcards.job}"
     shell:

@@ -19,11 +19,9 @@ rule capture:
     # The study says how many threads compute, for results can depend on it; --cores only schedules.
     threads: PLAN.study.capture.threads
     resources:
-        gpu=lambda wildcards: int(
-            CAPTURES[wildcards.job].checkpoint.model.device != "cpu"
-        ),
-        mem_mb=PLAN.study.capture.memory_mb,
-        runtime=PLAN.study.capture.runtime_minutes,
+        gpu=gpus_of("capture"),
+        mem_mb=memory_of("capture"),
+        runtime=minutes_of("capture"),
     message:
         "Capturing {wildcards.job}: runs, references and answers that are not there yet"
     shell:

@@ -23,8 +23,8 @@ rule cross_layer:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     message:
         "Comparing the layers of {wildcards.job}"
     shell:

@@ -17,11 +17,9 @@ rule features:
         "../envs/stratascope.yaml"
     threads: PLAN.study.capture.threads
     resources:
-        gpu=lambda wildcards: int(
-            FEATURES[wildcards.job].checkpoint.model.device != "cpu"
-        ),
-        mem_mb=PLAN.study.capture.memory_mb,
-        runtime=PLAN.study.capture.runtime_minutes,
+        gpu=gpus_of("features"),
+        mem_mb=memory_of("features"),
+        runtime=minutes_of("features"),
     message:
         "Extracting features {wildcards.job}: shards that are not there yet"
     shell:

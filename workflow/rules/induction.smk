@@ -15,8 +15,9 @@ rule induction:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=PLAN.study.capture.memory_mb,
-        runtime=PLAN.study.capture.runtime_minutes,
+        gpu=gpus_of("induction"),
+        mem_mb=memory_of("induction"),
+        runtime=minutes_of("induction"),
     message:
         "Trying the heads of {wildcards.job} on repeated random tokens"
     shell:

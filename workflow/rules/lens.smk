@@ -23,8 +23,8 @@ rule lens:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     message:
         "Reading layers of {wildcards.job} through the final norm and head"
     shell:

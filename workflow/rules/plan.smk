@@ -14,7 +14,9 @@ from stratascope.workflow import forget_killed_process, use_this_package
 
 # Snakemake imports the package beside the Snakefile; the rules' commands shall run the same one.
 use_this_package()
-forget_killed_process(Path(".snakemake"))
+# A job on another machine may not see this one's lock.
+if workflow.is_main_process:
+    forget_killed_process(Path(".snakemake"))
 
 if config:
     raise WorkflowError(

@@ -26,8 +26,8 @@ rule probes:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     message:
         "Fitting linear probes to {wildcards.job}"
     shell:

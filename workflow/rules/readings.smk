@@ -26,8 +26,8 @@ rule readings:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     message:
         "Reading conversations with the probes of {wildcards.job}"
     shell:

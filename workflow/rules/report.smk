@@ -21,8 +21,8 @@ rule report:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     message:
         "Rendering results/report.html"
     shell:

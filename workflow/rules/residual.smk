@@ -23,8 +23,8 @@ rule residual:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     message:
         "Taking apart the residual stream of {wildcards.job}"
     shell:

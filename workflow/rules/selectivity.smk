@@ -24,8 +24,8 @@ rule selectivity:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     message:
         "Measuring the neurons of {wildcards.job}"
     shell:

@@ -23,8 +23,8 @@ rule similarity:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     message:
         "Comparing representations of {wildcards.job}"
     shell:

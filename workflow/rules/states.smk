@@ -21,8 +21,8 @@ rule states:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     message:
         "Extracting snapshot and reference states of {wildcards.job}"
     shell:

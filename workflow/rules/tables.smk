@@ -40,8 +40,8 @@ rule tables:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     message:
         "Comparing states: tables and metrics"
     shell:

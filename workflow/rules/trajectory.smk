@@ -23,8 +23,8 @@ rule trajectory:
         "../envs/stratascope.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     message:
         "Following neurons of {wildcards.job}"
     shell:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 from stratascope.errors import StratascopeError
+from stratascope.store.alone import alone
 from stratascope.store.commit import disk_errors, write_json
 from stratascope.store.features import is_whole
 from stratascope.store.hashes import recorded, sha256
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.questions import QUESTIONS, QuestionFolder
+from stratascope.study.checkpoints import Checkpoint
 from stratascope.study.features import FeatureSet
 from stratascope.study.jobs import CaptureJob
 from stratascope.study.plan import Plan
@@ -70,14 +72,23 @@ def forget_killed_process(records: Path) -> None:
 
 def capture_target(plan: Plan, root: Path, target: Path, say: Callable[[str], None]) -> None:
     """Capture what a job asks for and is not there yet; then write its manifest."""
+    from stratascope.capture.gpus import own_gpus
     from stratascope.capture.job import Item, capture_missing
 
     job = _job(plan.captures, target)
     items = [Item(item, root / LAYOUT.references / item.folder) for item in job.references]
     items += [Item(run, root / LAYOUT.runs / run.folder) for run in job.runs]
     items += [Item(asked, root / LAYOUT.questions / asked.folder) for asked in job.questions]
-    capture_missing(items, say, plan.study.limits)
+    with alone(root, target, say), own_gpus(_gpus(plan, job.checkpoint), say):
+        capture_missing(items, say, plan.study.limits)
     write_json(root / target, _left(job, root))
+
+
+def _gpus(plan: Plan, checkpoint: Checkpoint) -> int:
+    """How many of this machine's GPUs a job takes; 0 leaves all to it, or none."""
+    if checkpoint.model.device_map is not None:
+        return plan.study.capture.gpus or 0
+    return int(checkpoint.model.device in ("auto", "cuda"))
 
 
 def _left(job: CaptureJob, root: Path) -> dict[str, object]:
@@ -107,15 +118,14 @@ def _left(job: CaptureJob, root: Path) -> dict[str, object]:
 def features_target(plan: Plan, root: Path, target: Path, say: Callable[[str], None]) -> None:
     """Extract a job's shards that are not there yet; then write its manifest."""
     from stratascope.capture.features.job import extract_missing
+    from stratascope.capture.gpus import own_gpus
 
     job = _job(plan.features, target)
+    with alone(root, target, say), own_gpus(_gpus(plan, job.checkpoint), say):
+        left = extract_missing(job, root, root / LAYOUT.features, say, plan.study.limits)
     write_json(
         root / target,
-        {
-            "checkpoint": job.checkpoint.name,
-            "digest": job.digest,
-            "features": extract_missing(job, root, root / LAYOUT.features, say, plan.study.limits),
-        },
+        {"checkpoint": job.checkpoint.name, "digest": job.digest, "features": left},
     )
 
 

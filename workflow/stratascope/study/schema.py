@@ -217,8 +217,15 @@ class CaptureJobs(Strict):
 
     jobs: int = Field(default=1, ge=1, description="Capture jobs for each checkpoint.")
     threads: int = Field(default=2, ge=1, description="CPU threads of a job.")
-    memory_mb: int = Field(default=4000, ge=1, description="Memory a job asks the scheduler for.")
-    runtime_minutes: int = Field(default=240, ge=1, description="Time a job asks for.")
+    memory_mb: int | None = Field(
+        default=None, ge=1, description="Memory a job asks the scheduler for; else the estimate's."
+    )
+    runtime_minutes: int | None = Field(
+        default=None, ge=1, description="Time a job asks for; else the estimate's."
+    )
+    gpus: int | None = Field(
+        default=None, ge=1, description="GPUs of a job whose model is spread by `device_map`."
+    )
 
 
 class Limits(Strict):

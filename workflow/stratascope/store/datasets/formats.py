@@ -80,6 +80,18 @@ def content_of(dataset: Dataset, root: Path) -> str:
     return f"hub:{_hash(_below(paths[0]))}/{part}"
 
 
+def size_of(dataset: Dataset, root: Path) -> int | None:
+    """Bytes of the dataset's files; ``None`` for one of the hub that is not in a folder here.
+
+    Raises:
+        StratascopeError: no such file.
+    """
+    name, paths = _find(dataset, root)
+    if name == "hub":
+        paths = _below(paths[0]) if paths else []
+    return sum(path.stat().st_size for path in paths) if paths else None
+
+
 def _below(folder: Path) -> list[Path]:
     """All files of a folder and its sub-folders, but hidden ones such as git's."""
     found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
