@@ -29,6 +29,7 @@ import noop
 import one_more_scenario
 import packed_snapshots
 import probes
+import scale
 from bench import Bench
 from race import Row, SkippedError
 from sizes import FULL, QUICK, Sizes
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "all_pairs": all_pairs.measure,
     "probes": probes.measure,
     "noop": noop.measure,
+    "scale": scale.measure,
     "dvc_many_runs": dvc_many_runs.measure,
 }
 

@@ -40,6 +40,12 @@ class Sizes:
     probe_width: int
     probe_layers: int
     probe_timed: int
+    # a study of many scenarios on several checkpoints
+    many_scenarios: int
+    many_checkpoints: int
+    many_steps: int
+    many_layers: int
+    many_hidden: int
 
 
 # A Llama of the size of a 70M model, and the scenario of Activation Lab's example: 20 turns and
@@ -71,6 +77,11 @@ FULL = Sizes(
     probe_width=2048,
     probe_layers=32,
     probe_timed=2,
+    many_scenarios=1000,
+    many_checkpoints=5,
+    many_steps=20,
+    many_layers=6,
+    many_hidden=96,
 )
 
 # For the tests: every line of code, in seconds.
@@ -101,4 +112,9 @@ QUICK = Sizes(
     probe_width=20,
     probe_layers=2,
     probe_timed=2,
+    many_scenarios=3,
+    many_checkpoints=2,
+    many_steps=2,
+    many_layers=2,
+    many_hidden=24,
 )

@@ -59,10 +59,11 @@ def write_yaml(path: Path, content: object) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-def snakemake(folder: Path, snakefile: Path = CLONE / "Snakefile") -> str:
-    """What ``snakemake --cores 2`` says of the study in ``folder``."""
+def snakemake(folder: Path, snakefile: Path = CLONE / "Snakefile", *more: str) -> str:
+    """What ``snakemake --cores 2`` says of the study in ``folder``; ``more`` are further options."""
     arguments = ("--cores", str(CORES), "--snakefile", str(snakefile), "--directory", str(folder))
-    return command("-m", "snakemake", *arguments).stderr
+    done = command("-m", "snakemake", *arguments, *more)
+    return done.stdout + done.stderr
 
 
 def plan(folder: Path) -> list[dict[str, Any]]:

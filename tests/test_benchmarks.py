@@ -21,7 +21,7 @@ import run  # noqa: E402
 import table  # noqa: E402
 from sizes import QUICK  # noqa: E402
 
-WITH_SNAKEMAKE = ("one_more_scenario", "noop", "dvc_many_runs")
+WITH_SNAKEMAKE = ("one_more_scenario", "noop", "scale", "dvc_many_runs")
 
 
 @pytest.fixture(autouse=True)
