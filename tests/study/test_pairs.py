@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations
 
 import pytest
 
+from stratascope.study import pairs as pairs_module
 from stratascope.study.pairs import MOST_PAIRS, all_compared, chosen_pairs, pair_count
+from stratascope.study.plan import Plan
 
 
 def large(scenarios: int, checkpoints: int) -> tuple[list[int], list[str]]:
@@ -58,3 +61,15 @@ def test_a_new_scenario_parts_few_pairs() -> None:
     ]
     steps = MOST_PAIRS // 990 - 3
     assert len(named[0] - named[1]) <= steps * (steps + 1)
+
+
+def test_the_bound_is_part_of_a_large_study_alone(
+    plan: Callable[[], Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables of a study whose pairs are not all compared have another digest; its runs do not."""
+    small = plan()
+    tables, states = small.tables_digest, [job.digest for job in small.states]
+    monkeypatch.setattr(pairs_module, "MOST_PAIRS", len(small.runs))
+    large = plan()
+    assert large.tables_digest != tables
+    assert [job.digest for job in large.states] == states
