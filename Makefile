@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: report test test-quick simulations lint types bench browser ssh stages constraints clean
+.PHONY: report test test-quick simulations lint types bench slurm-embedded browser ssh stages constraints clean
 
 report: .venv/.installed
 	$(BIN)/snakemake --cores $(CORES)
@@ -40,6 +40,10 @@ types: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/run.py
+
+# The embedded study once by Slurm and once without: as root, after tests/slurm/install.sh.
+slurm-embedded: .venv/.installed-dev
+	STRATASCOPE_SLURM_EMBEDDED=1 $(BIN)/pytest tests/slurm -k embedded
 
 # Record the hash of each stage's code: after a change that leaves a stage's bytes as they were.
 stages: .venv/.installed-dev

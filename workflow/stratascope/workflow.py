@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 from stratascope.errors import StratascopeError
-from stratascope.store.alone import alone
 from stratascope.store.commit import disk_errors, write_json
 from stratascope.store.features import is_whole
 from stratascope.store.hashes import recorded, sha256
@@ -79,7 +78,7 @@ def capture_target(plan: Plan, root: Path, target: Path, say: Callable[[str], No
     items = [Item(item, root / LAYOUT.references / item.folder) for item in job.references]
     items += [Item(run, root / LAYOUT.runs / run.folder) for run in job.runs]
     items += [Item(asked, root / LAYOUT.questions / asked.folder) for asked in job.questions]
-    with alone(root, target, say), own_gpus(_gpus(plan, job.checkpoint), say):
+    with own_gpus(_gpus(plan, job.checkpoint), say):
         capture_missing(items, say, plan.study.limits)
     write_json(root / target, _left(job, root))
 
@@ -121,7 +120,7 @@ def features_target(plan: Plan, root: Path, target: Path, say: Callable[[str], N
     from stratascope.capture.gpus import own_gpus
 
     job = _job(plan.features, target)
-    with alone(root, target, say), own_gpus(_gpus(plan, job.checkpoint), say):
+    with own_gpus(_gpus(plan, job.checkpoint), say):
         left = extract_missing(job, root, root / LAYOUT.features, say, plan.study.limits)
     write_json(
         root / target,

@@ -75,7 +75,7 @@ def _take(folder: Path, seen: list[str], count: int) -> dict[str, IO[str]]:
     """Locks on the first ``count`` free GPUs, or none at all."""
     held: dict[str, IO[str]] = {}
     for name in seen:
-        lock = (folder / re.sub(r"[^\w.-]", "_", name)).open("w", encoding="utf-8")
+        lock: IO[str] = (folder / re.sub(r"[^\w.-]", "_", name)).open("w", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

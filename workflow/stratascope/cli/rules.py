@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import click
 
 from stratascope.cli.options import DIRECTORY, plan_of, say
+from stratascope.store.alone import alone
 
 TARGET = click.argument("target", type=click.Path(path_type=Path))
+
+
+def by_itself(rule: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+    """While no other process makes the same target."""
+
+    @wraps(rule)
+    def made(target: Path, directory: Path) -> None:
+        with alone(directory, target, say):
+            rule(target, directory)
+
+    return made
 
 
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def capture(target: Path, directory: Path) -> None:
     """[workflow] Capture what a job of the plan still lacks, then write its manifest TARGET."""
     from stratascope.workflow import capture_target
@@ -24,6 +39,7 @@ def capture(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def features(target: Path, directory: Path) -> None:
     """[workflow] Extract the shards of a dataset that a job still lacks, then write TARGET."""
     from stratascope.workflow import features_target
@@ -34,6 +50,7 @@ def features(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def probes(target: Path, directory: Path) -> None:
     """[workflow] Fit the probes of a dataset on a checkpoint, into TARGET and beside it."""
     from stratascope.workflow import probes_target
@@ -44,6 +61,7 @@ def probes(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def readings(target: Path, directory: Path) -> None:
     """[workflow] Apply a dataset's probes to every token of the runs, into TARGET."""
     from stratascope.workflow import readings_target
@@ -54,6 +72,7 @@ def readings(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def transfer(target: Path, directory: Path) -> None:
     """[workflow] Judge a dataset's probes on other checkpoints or layers, into TARGET."""
     from stratascope.workflow import transfer_target
@@ -64,6 +83,7 @@ def transfer(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def representations(target: Path, directory: Path) -> None:
     """[workflow] Compare how layers and checkpoints represent a dataset, into TARGET."""
     from stratascope.workflow import similarity_target
@@ -74,6 +94,7 @@ def representations(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def look(target: Path, directory: Path) -> None:
     """[workflow] Look at a checkpoint's runs through a part of the microscope, into TARGET."""
     from stratascope.workflow import look_target
@@ -84,6 +105,7 @@ def look(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def selectivity(target: Path, directory: Path) -> None:
     """[workflow] Measure every neuron of a dataset, into TARGET and the table beside it."""
     from stratascope.workflow import selectivity_target
@@ -94,6 +116,7 @@ def selectivity(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def states(target: Path, directory: Path) -> None:
     """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
     from stratascope.workflow import states_target
@@ -104,6 +127,7 @@ def states(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def tables(target: Path, directory: Path) -> None:
     """[workflow] Write results/tables, results/metrics.json and the stamp TARGET."""
     from stratascope.workflow import tables_target
@@ -114,6 +138,7 @@ def tables(target: Path, directory: Path) -> None:
 @click.command()
 @TARGET
 @DIRECTORY
+@by_itself
 def report(target: Path, directory: Path) -> None:
     """[workflow] Render results/report.html and write the stamp TARGET."""
     from stratascope.workflow import report_target

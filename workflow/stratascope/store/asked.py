@@ -35,6 +35,8 @@ from stratascope.study.estimate.work import Work
 from stratascope.study.features import FeatureJob
 from stratascope.study.jobs import CaptureJob
 from stratascope.study.looks import LookJob
+from stratascope.study.questionset import QuestionSet
+from stratascope.study.runs import ReferenceSet, Run
 from stratascope.study.schema import CaptureJobs, Model
 
 # A dataset that is not read: its texts are taken to be so long, and of the hub's to be so many.
@@ -62,7 +64,8 @@ def _work(job: CaptureJob | FeatureJob | LookJob, root: Path) -> Work | None:
     if work is None:
         return None
     if isinstance(job, CaptureJob):
-        wanted = [*job.references, *job.runs, *job.questions]
+        wanted: list[ReferenceSet | Run | QuestionSet] = [*job.references, *job.runs]
+        wanted += job.questions
         return captures_work(work, wanted, roughly)
     if isinstance(job, LookJob):
         return dataset_work(work, Dataset(data="tokens of its own"), OWN_TEXTS)
@@ -77,8 +80,10 @@ def _model(checkpoint: Checkpoint) -> Work | None:
     """The checkpoint's sizes; none if its config.json is not here or says nothing that is known."""
     config = _config(checkpoint)
     model = checkpoint.model
+    if config is None:
+        return None
     try:
-        return config and model_work(checkpoint, config, "cuda" if _on_gpu(model) else "cpu")
+        return model_work(checkpoint, config, "cuda" if _on_gpu(model) else "cpu")
     except StratascopeError:
         return None
 
