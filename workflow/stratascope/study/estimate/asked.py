@@ -15,8 +15,10 @@ from stratascope.study.estimate.work import Work
 
 # Of a model that nothing is known of before it is there.
 UNKNOWN_MB, UNKNOWN_MINUTES = 4000, 240
-# More than the estimated peak: it was up to 1.0 of the measured one, so this is room to spare.
+# More than the estimated peak, for what of it was not measured; and the two Snakemakes around a job that
+# Slurm counts to it.
 MARGIN = 1.25
+AROUND_BYTES = 500_000_000
 STEP_MB = 100
 # Python's and PyTorch's start, a slow file system, and a margin on the rest.
 START_MINUTES, SLACK = 15, 3.0
@@ -46,7 +48,7 @@ def memory_mb(work: Work) -> int:
         need = 2 * found.weights + (UNKNOWN_MB << 20)
     else:
         return UNKNOWN_MB
-    return STEP_MB * math.ceil(MARGIN * need / (1 << 20) / STEP_MB)
+    return STEP_MB * math.ceil((MARGIN * need + AROUND_BYTES) / (1 << 20) / STEP_MB)
 
 
 def minutes(work: Work, threads: int) -> int:
