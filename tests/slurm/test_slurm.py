@@ -73,7 +73,8 @@ prompt:
 @pytest.fixture
 def slurm(tmp_path: Path) -> Iterator[Path]:
     state = tmp_path / "slurm"
-    started = subprocess.run([HERE / "start.sh", state, "4"], capture_output=True, text=True)
+    # So many that new jobs start while Slurm still counts on those of the killed node.
+    started = subprocess.run([HERE / "start.sh", state, "8"], capture_output=True, text=True)
     try:
         assert started.returncode == 0, started.stderr
         yield state
