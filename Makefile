@@ -20,12 +20,13 @@ test: .venv/.installed-dev browser ssh
 	@echo "== types"
 	@$(MAKE) --no-print-directory types
 	@echo "== tests: units, real workflow runs, the report in a browser"
-	$(BIN)/pytest -n $(CORES) --dist loadgroup --durations=20
+	$(BIN)/pytest -n $(CORES) --durations=20
 
 test-quick: .venv/.installed-dev
-	$(BIN)/pytest -n $(CORES) --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n $(CORES) -m "not slow"
 
-# The rates of nulls and intervals that the docs give, on thousands of draws: when a measure changes.
+# The rates of nulls and intervals that the docs give, on thousands of draws, and the longest of the
+# benchmarks at tiny sizes: when a measure or a benchmark changes.
 simulations: .venv/.installed-dev
 	STRATASCOPE_SIMULATIONS=1 $(BIN)/pytest -n $(CORES) -m simulation
 

@@ -12,20 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
-# Each of these folders makes real studies that its tests share: a second process would make them again.
-TOGETHER = ("workflow", "versions")
 # `make simulations` sets it: minutes of draws, for when a measure or a null changes.
 SIMULATIONS = "STRATASCOPE_SIMULATIONS"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` a folder of `TOGETHER` runs in one process; simulations run on request."""
+    """Simulations run on request."""
     for item in items:
         if item.get_closest_marker("simulation") and SIMULATIONS not in os.environ:
             item.add_marker(pytest.mark.skip(reason=f"{SIMULATIONS} is not set"))
-        if item.path.parent.name in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
 
 
 @pytest.fixture(scope="session")

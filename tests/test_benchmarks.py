@@ -22,6 +22,8 @@ import table  # noqa: E402
 from sizes import QUICK  # noqa: E402
 
 WITH_SNAKEMAKE = ("one_more_scenario", "noop", "scale", "dvc_many_runs")
+# More than a minute together, and `make bench` runs them all: with the simulations.
+LONG = ("one_more_scenario", "noop")
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +37,11 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def each_benchmark() -> list[object]:
-    slow = pytest.mark.slow
-    return [pytest.param(n, marks=slow if n in WITH_SNAKEMAKE else ()) for n in run.BENCHMARKS]
+    slow, long = pytest.mark.slow, pytest.mark.simulation
+    return [
+        pytest.param(n, marks=[slow] * (n in WITH_SNAKEMAKE) + [long] * (n in LONG))
+        for n in run.BENCHMARKS
+    ]
 
 
 @pytest.mark.parametrize("name", each_benchmark())

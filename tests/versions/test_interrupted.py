@@ -20,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 Repository = Any
-KILLS = int(os.environ.get("STRATASCOPE_KILLS", "2"))
+KILLS = int(os.environ.get("STRATASCOPE_KILLS", "1"))
 SEED = os.environ.get("STRATASCOPE_KILL_SEED", "0")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 COMMAND = "dvc repro && dvc push"

@@ -8,11 +8,8 @@ from stratascope.store.asked import asked
 
 @lru_cache(maxsize=None)
 def asked_for(kind, name):
-    return asked(
-        (CAPTURES if kind == "capture" else FEATURES)[name],
-        Path.cwd(),
-        PLAN.study.capture,
-    )
+    jobs = {"capture": CAPTURES, "features": FEATURES, "induction": INDUCTION}
+    return asked(jobs[kind][name], Path.cwd(), PLAN.study.capture)
 
 
 def gpus_of(kind):
