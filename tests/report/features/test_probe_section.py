@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,14 +176,14 @@ def test_tokens_where_a_probe_was_fitted_are_known(
     tokens = ["Hi", ".\nI", " feel it", ".", " I feel it."]
     talk = Conversation("a", tokens, 5, [], np.zeros((1, 5)))
     reading = Reading("feelings", "step-0", "warmth", "hidden_out", 5, (), (talk,))
-    only = type(data)(**{**vars(data), "readings": (reading,)})
+    only = replace(data, readings=(reading,))
     (found,) = token_views(only)["labels"]
     assert found["found"]["step-0"]["talks"][0]["fitted"] == [3]
 
 
 def test_labels_of_tokens_stand_as_in_the_table(data: Any) -> None:
     """Readings come sorted by name; their labels stand as the probes' do, checkpoints as in the study."""
-    only = type(data)(**{**vars(data), "readings": tuple(reversed(data.readings))})
+    only = replace(data, readings=tuple(reversed(data.readings)))
     assert [words for _, words in token_labels(only)] == ["emotion", "tense", "warmth"]
     assert [words for _, words in token_labels(data)] == ["emotion", "tense", "warmth"]
     assert token_views(data)["labels"][0]["checkpoints"] == ["step-0", "step-500", "step-1000"]
@@ -298,7 +299,7 @@ def test_a_large_study_stays_small(data: Any, probes: pd.DataFrame) -> None:
     rows = rows.assign(dataset="large", site="hidden_out")
     for name in probes.columns.difference(rows.columns):
         rows[name] = rng.random(len(rows))
-    study = type(data)(**{**vars(data), "tables": {**data.tables, "probes": rows}})
+    study = replace(data, tables={**data.tables, "probes": rows})
     content = probes_section(study)
     assert content is not None
     assert not content.context["left_out"]
