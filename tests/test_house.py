@@ -34,7 +34,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         HEAVY | {"pandas", "snakemake"},
     ),
     # Beside it: what a notebook imports.
-    "api": ({"study", "store", "capture", "measure"}, {"pandas", "snakemake"}),
+    "api": ({"study", "store", "capture", "measure", "analyses"}, {"pandas", "snakemake"}),
     "study": (set(), HEAVY | {"numpy", "pandas", "snakemake"}),
     "store": ({"study"}, {"transformers", "pandas", "snakemake"}),
     "capture": ({"study", "store"}, {"pandas", "snakemake"}),

@@ -65,6 +65,7 @@ COMMANDS: dict[str, list[str]] = {
     "trajectory": ["--neuron", "1:5", "--neuron", "0:2"],
     "attention": [],
     "inspect": [],
+    "layers": [],
 }
 
 
@@ -84,6 +85,16 @@ def test_sources_with_the_same_numbers_give_the_same_rows(
                     row.pop(name, None)
     assert found["run"] == found["steps"] == found["one-file"]
     assert rows_of(command, *sources["model"], *COMMANDS[command])
+
+
+def test_layers_are_those_of_the_source(sources: dict[str, list[str]]) -> None:
+    """Of a sequence `layers` names each recorded tensor and its shape; of a bare model its sites."""
+    recorded = rows_of("layers", *sources["run"])
+    states = [row for row in recorded if row["site"] == "hidden_out"]
+    assert [row["layer"] for row in states] == [0, 1, 2]
+    assert all(row["shape"][0] == states[0]["shape"][0] for row in states)
+    bare = rows_of("layers", sources["model"][0])
+    assert {"site", "module", "read", "switch"} == set(bare[0])
 
 
 def test_statistics_are_those_of_the_tensor(sources: dict[str, list[str]]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stratascope.api.heads import detect_heads
     from stratascope.api.loading import load, wrap
     from stratascope.api.model import Model
+    from stratascope.api.neurons import neurons
     from stratascope.api.summaries import stats
     from stratascope.api.traces import record_trace
     from stratascope.store.traces import open_trace
@@ -34,6 +35,7 @@ _HOMES = {
     "extract": "stratascope.api.extraction",
     "load": "stratascope.api.loading",
     "load_activations": "stratascope.api.files",
+    "neurons": "stratascope.api.neurons",
     "open_features": "stratascope.api.extraction",
     "open_run": "stratascope.api.extraction",
     "open_trace": "stratascope.store.traces",
@@ -51,6 +53,7 @@ __all__ = [
     "extract",
     "load",
     "load_activations",
+    "neurons",
     "open_features",
     "open_run",
     "open_trace",

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from stratascope.study.dataset import Dataset
 from stratascope.study.digest import digest
 from stratascope.study.features import FeatureSet
 from stratascope.study.validate import validate
+
+Opened = TypeVar("Opened")
 
 # What the field of labels given as a plain list is called.
 LABEL = "label"
@@ -65,19 +67,37 @@ def extract(
         StratascopeError: a row that cannot be read, labels that are not as many as the texts, a site or
             layer that is not there, values that are not finite, ``out`` with other features in it.
     """
-    from stratascope.capture.features.extract import extract_features
-
     model = model if isinstance(model, Model) else load(model)
     given = {"position": position, **_places(model, sites, layers), **more}
+    features, source = feature_set(model, texts, labels, text, given)
+    return extracted(model, features, source, out, say, Features.open)
+
+
+def feature_set(
+    model: Model, texts: Any, labels: Any, text: str, given: Mapping[str, Any]
+) -> tuple[FeatureSet, Source]:
+    """What ``extract`` was asked for, and the rows; ``given`` are further keys of a dataset."""
     name, source, dataset, content = _dataset(texts, labels, text, given)
-    checkpoint = _identified(model)
-    features = FeatureSet(name, dataset, content, checkpoint, torch.get_num_threads())
+    return FeatureSet(name, dataset, content, _identified(model), torch.get_num_threads()), source
+
+
+def extracted(
+    model: Model,
+    features: FeatureSet,
+    source: Source,
+    out: str | Path | None,
+    say: Callable[[str], None] | None,
+    opened: Callable[[Path], Opened],
+) -> Opened:
+    """What ``opened`` makes of the folder with ``features``; without ``out`` both go together."""
+    from stratascope.capture.features.extract import extract_features
+
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="stratascope-"))
-    loaded = replace(model.loaded, checkpoint=checkpoint)
+    loaded = replace(model.loaded, checkpoint=features.checkpoint)
     try:
         with model.evaluating():
             extract_features(loaded, features, source, folder, say or _silent)
-        found = Features.open(folder)
+        found = opened(folder)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,12 +9,8 @@ from typing import Any
 
 import click
 
-from stratascope.cli.features import Layers
+from stratascope.cli.dataset import DATASET, asked_of
 from stratascope.cli.options import DISK_GB, FORMAT, MEMORY_GB, print_rows, say
-
-_MODEL = ("revision", "dtype", "device", "device_map", "trust_remote_code")
-_SPEC = ("site", "layers", "top_k", "pool", "permutations")
-_KEYS = {"label": "labels", "group": "groups", "data_format": "format", "data_revision": "revision"}
 
 
 class _Neuron(click.ParamType[Any]):
@@ -31,20 +27,8 @@ class _Neuron(click.ParamType[Any]):
         return int(found[1]), int(found[2])
 
 
-@click.command()
-@click.argument("model")
-@click.argument("data")
-@click.option("--text", metavar="FIELD", help="The field with the text.  [default: text]")
-@click.option("--messages", metavar="FIELD", help="Or the field with a conversation.")
-@click.option("--input-ids", metavar="FIELD", help="Or the field with token ids.")
-@click.option("--label", metavar="FIELD", multiple=True, help="Hold neurons against this label.")
-@click.option(
-    "--group", metavar="FIELD", multiple=True, help="Texts that share it belong together."
-)
+@click.command(params=[*DATASET])
 @click.option("--site", default="mlp_act", show_default=True, help="See `stratascope layers`.")
-@click.option(
-    "--layers", type=Layers(), default="all", show_default=True, help="As `0,3` or `0-11`."
-)
 @click.option(
     "--top-k", type=click.IntRange(1, 100), default=10, show_default=True,
     help="Texts kept at which a neuron is strongest, and weakest.",
@@ -60,24 +44,6 @@ class _Neuron(click.ParamType[Any]):
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True,
               help="A text's value: over its tokens.")  # fmt: skip
 @click.option("--permutations", type=click.IntRange(0), default=100, show_default=True)
-@click.option("--max-samples", type=int, help="A random part of the texts.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of that, and of shuffles.")
-@click.option(
-    "--on-bad-row", type=click.Choice(["error", "skip"]), default="error", show_default=True
-)
-@click.option("--dtype", default="auto", show_default=True, help="What the model runs in.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--device-map", help="Spread the model over GPUs: auto, balanced, sequential.")
-@click.option("--revision", help="A hub model's branch, tag or commit.")
-@click.option("--split", default="train", show_default=True, help="A hub dataset's split.")
-@click.option("--subset", help="A hub dataset's configuration.")
-@click.option("--data-revision", help="A hub dataset's commit.")
-@click.option("--data-format", help="jsonl, csv, parquet, tokens, hub.  [default: by the suffix]")
-@click.option(
-    "--generation-prompt", is_flag=True, help="End conversations with the template's own."
-)
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--trust-remote-code", is_flag=True)
 @MEMORY_GB
 @DISK_GB
 @click.option(
@@ -86,11 +52,12 @@ class _Neuron(click.ParamType[Any]):
 )  # fmt: skip
 @FORMAT
 def neurons(
-    model: str,
-    data: str,
     neuron: tuple[tuple[int, int], ...],
     most: int,
-    threads: int,
+    site: str,
+    top_k: int,
+    pool: str,
+    permutations: int,
     memory_gb: float | None,
     disk_gb: float | None,
     out: Path | None,
@@ -112,26 +79,23 @@ def neurons(
     from stratascope.analyses.neurons import measure_neurons
     from stratascope.capture.neurons.single import count_neurons
     from stratascope.study.dataset import Neurons
-    from stratascope.study.schema import Limits
     from stratascope.study.validate import validate
 
-    given = {key: value for key, value in options.items() if value is not None}
-    asked = {"id": model} | {key: given.pop(key) for key in _MODEL if key in given}
-    wanted = {key: given.pop(key) for key in _SPEC} | {"seed": given["seed"]}
+    asked = asked_of(options, memory_gb, disk_gb)
+    wanted = {"site": site, "top_k": top_k, "pool": pool, "permutations": permutations}
+    wanted |= {"layers": asked.dataset.pop("layers"), "seed": asked.dataset["seed"]}
     spec = validate(Neurons, wanted, "neurons")
-    dataset = {"data": data} | {_KEYS.get(key, key): value for key, value in given.items()}
-    limits = Limits(memory_gb=memory_gb, disk_gb=disk_gb)
     with tempfile.TemporaryDirectory() as aside:
         folder = count_neurons(
-            asked,
-            dataset,
+            asked.model,
+            asked.dataset,
             spec,
             out or Path(aside) / "neurons",
             say,
-            threads=threads,
-            limits=limits,
+            threads=asked.threads,
+            limits=asked.limits,
         )
-        found = measure_neurons(folder, spec, dataset["labels"], dataset["groups"])
+        found = measure_neurons(folder, spec, asked.dataset["labels"], asked.dataset["groups"])
         if neuron:
             rows = [row for layer, number in neuron for row in example_rows(found, layer, number)]
         else:

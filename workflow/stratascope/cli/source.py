@@ -32,8 +32,13 @@ class Source:
     revision: str | None
     dtype: str | None
 
-    def trace(self, sites: Sequence[str], layers: Wanted = "all") -> Trace:
-        """Tensors of stored runs as they are; of a model the ``sites`` that the command needs.
+    def is_stored(self) -> bool:
+        """Whether SOURCE lies on disk and is no model."""
+        path = Path(self.name)
+        return path.exists() and not (path / "config.json").is_file()
+
+    def trace(self, sites: Sequence[str] | None, layers: Wanted = "all") -> Trace:
+        """Tensors of stored runs as they are; of a model the ``sites`` that the command needs, or all.
 
         Raises StratascopeError for what is neither, and for a model without a prompt.
         """
@@ -42,21 +47,21 @@ class Source:
 
             # Negative numbers count from the model's last layer, not from the last one recorded.
             counted = layers == "all" or min(layers, default=0) >= 0
+            model = self.model()
             return record_trace(
-                self.model(),
+                model,
                 self.prompt,
-                sites=sites,
+                sites=model.sites if sites is None else sites,
                 layers=layers if counted else "all",
                 max_new_tokens=self.new_tokens,
             )
         from stratascope.store.traces import open_trace
 
-        path = Path(self.name)
-        if not path.exists() or (path / "config.json").is_file():
+        if not self.is_stored():
             raise StratascopeError(
                 f"{self.name}: no captured run and no NPZ files; of a model, say with --prompt what it reads"
             )
-        return open_trace(path)
+        return open_trace(Path(self.name))
 
     def model(self) -> Model:
         """The model that SOURCE names. Raises StratascopeError as ``ss.load`` does."""

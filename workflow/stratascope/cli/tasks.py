@@ -143,19 +143,30 @@ def inspect(source: Source, form: str) -> None:
 
 
 @click.command()
-@click.argument("model")
-@click.option("--revision", help="A commit of a hub model.")
+@with_source
 @click.option("--trust-remote-code", is_flag=True)
 @DIRECTORY
 @FORMAT
-def layers(
-    model: str, revision: str | None, trust_remote_code: bool, directory: Path, form: str
-) -> None:
-    """Print a model's module tree and where each site is read. Loads no weights."""
+def layers(source: Source, trust_remote_code: bool, directory: Path, form: str) -> None:
+    """Where a model keeps what, and what was recorded of a sequence.
+
+    SOURCE is a model: its module tree, and where each site is read; loads no weights. Or it is a
+    captured run, NPZ files, or a model with --prompt: the layers and sites recorded, with shapes.
+
+    \b
+    Examples:
+      stratascope layers models/demo/step-1600
+      stratascope layers results/runs/RUN --format json
+    """
+    if source.prompt is not None or source.is_stored():
+        from stratascope.store.inspect import tensor_rows
+
+        print_rows(tensor_rows(source.trace(None)), form)
+        return
     from stratascope.capture.layers import outline
     from stratascope.study.schema import Model
 
-    spec = Model(id=model, revision=revision, trust_remote_code=trust_remote_code)
+    spec = Model(id=source.name, revision=source.revision, trust_remote_code=trust_remote_code)
     tree, sites = outline(spec, directory)
     if form == "table":
         click.echo(tree)

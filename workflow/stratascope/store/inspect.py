@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stratascope.store.runs import RunFolder
-from stratascope.store.traces import Trace
+from stratascope.store.traces import LAYER, Trace
 
 
 def describe(run: RunFolder) -> str:
@@ -77,6 +77,19 @@ def pass_rows(trace: Trace) -> list[dict[str, Any]]:
                 **_sureness(None if logits is None else logits[read.stop - 1]),
             }
         )
+    return rows
+
+
+def tensor_rows(trace: Trace) -> list[dict[str, Any]]:
+    """One row a tensor: ``layer`` (none of those of the whole model), ``site``, ``shape``.
+
+    (rows, width): a row a token; attention weights are (heads, rows, rows).
+    """
+    rows = []
+    for name in trace.read:
+        found = LAYER.fullmatch(name)
+        layer, site = (int(found[1]), found[2]) if found else (None, name)
+        rows.append({"layer": layer, "site": site, "shape": list(trace.tensor(name).shape)})
     return rows
 
 
