@@ -8,13 +8,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
 
-.PHONY: report test test-quick simulations lint types bench slurm-embedded browser ssh stages constraints clean
+.PHONY: report test test-quick simulations lint types bench slurm slurm-embedded browser ssh stages constraints clean
 
 report: .venv/.installed
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report is results/report.html"
 
-test: .venv/.installed-dev browser ssh
+test: .venv/.installed-dev browser ssh slurm
 	@echo "== lint"
 	@$(MAKE) --no-print-directory lint
 	@echo "== types"
@@ -42,8 +42,8 @@ types: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/run.py
 
-# The embedded study once by Slurm and once without: as root, after tests/slurm/install.sh.
-slurm-embedded: .venv/.installed-dev
+# The embedded study once by Slurm and once without, minutes; as root.
+slurm-embedded: .venv/.installed-dev slurm
 	STRATASCOPE_SLURM_EMBEDDED=1 $(BIN)/pytest tests/slurm -k embedded
 
 # Record the hash of each stage's code: after a change that leaves a stage's bytes as they were.
@@ -76,6 +76,10 @@ ssh:
 	  echo "== installing Debian's openssh-server for the tests of remotes"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server >/dev/null; \
 	else echo "No sshd found: the tests over SSH will be skipped. Install one to run them."; fi
+
+# The workflow is tested by a Slurm of one node, which the tests start and stop.
+slurm:
+	@sh tests/slurm/install.sh
 
 constraints: .venv/.installed-dev
 	{ echo "# The exact versions that \`make\` installs. Renew: make constraints"; \

@@ -33,6 +33,11 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         },
         HEAVY | {"pandas", "snakemake"},
     ),
+    # What the rules run. Only where a rule runs a model is torch imported.
+    "workflow": (
+        {"analyses", "api", "study", "store", "capture", "report"},
+        {"transformers", "accelerate", "pandas", "snakemake"},
+    ),
     # Beside it: what a notebook imports.
     "api": ({"study", "store", "capture", "measure", "analyses"}, {"pandas", "snakemake"}),
     "study": (set(), HEAVY | {"numpy", "pandas", "snakemake"}),
@@ -90,7 +95,10 @@ def test_every_room_is_listed() -> None:
     "module",
     [
         "stratascope.cli",
-        "stratascope.workflow",
+        "stratascope.workflow.start",
+        "stratascope.workflow.capturing",
+        "stratascope.workflow.analysing",
+        "stratascope.workflow.publishing",
         "stratascope.study.plan",
         "stratascope.capture.job",
         "stratascope.store.states",

@@ -11,8 +11,16 @@ import torch
 
 from stratascope.capture import budget
 from stratascope.capture.features.extract import extract_features
+from stratascope.capture.neurons import on_cpu, on_gpu, ranking
+from stratascope.capture.neurons import state as state_module
 from stratascope.capture.neurons.batch import Batch
-from stratascope.capture.neurons.buckets import BUCKETS, SIZES, bucket_bounds, signed_buckets
+from stratascope.capture.neurons.buckets import (
+    BUCKETS,
+    SIZES,
+    bucket_bounds,
+    signed_buckets,
+    write_buckets,
+)
 from stratascope.capture.neurons.state import LayerState
 from stratascope.store.datasets import MemorySource, Row
 from stratascope.store.features import Features
@@ -32,6 +40,9 @@ def test_buckets_are_what_their_bounds_say() -> None:
     exact = np.float32(2.0) ** np.arange(-20, 20, dtype=np.float32)
     values = np.concatenate([values, exact, -exact, [0.0, -0.0, 1e-42, -1e-42]]).astype(np.float32)
     numbers = signed_buckets(torch.from_numpy(values)).numpy() + SIZES - 1
+    written, aside = np.empty((2, len(values)), np.int32)
+    write_buckets(values, written, aside)
+    np.testing.assert_array_equal(written + SIZES - 1, numbers)
     lower, upper = bucket_bounds()
     assert len(lower) == BUCKETS
     assert (np.diff(numbers[np.argsort(values)]) >= 0).all()
@@ -60,12 +71,14 @@ def brute_force(texts: list[np.ndarray], numbers: list[int], k: int) -> dict[str
     return found
 
 
+@pytest.mark.parametrize("passes", [on_cpu, on_gpu], ids=lambda module: module.__name__[-6:])
 @pytest.mark.parametrize("seed", range(3))
 def test_state_equals_brute_force_in_any_order_of_batches(
-    seed: int, monkeypatch: pytest.MonkeyPatch
+    seed: int, passes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counts, examples (ties included), windows and histogram exactly, moments to 1e-6."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1 + seed)
+    """Counts, examples (ties included), windows and histogram exactly, moments to 1e-6; either way."""
+    for module in (state_module, ranking):
+        monkeypatch.setattr(module, "passes_on", lambda _: passes)
     rng = np.random.default_rng(seed)
     # Few different values: ties within texts and between them.
     texts = [
@@ -109,6 +122,24 @@ def test_state_equals_brute_force_in_any_order_of_batches(
     for i, text in enumerate(texts):
         np.testing.assert_allclose(means[i], text.mean(0), rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(largest[i], text.max(0))
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns shared among threads leave what one thread leaves, also of texts longer than a block."""
+    lengths = [3, 3, 700, 1, 40]
+    rows = torch.randn(sum(lengths), 1100, generator=torch.Generator().manual_seed(0))
+    left = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        state = LayerState(1100, TOP, torch.device("cpu"))
+        mean, _ = state.add(rows, Batch(lengths, range(5), rows.device))
+        left.append(state.arrays() | {"mean": mean.numpy()})
+    for other in left[1:]:
+        for name, array in left[0].items():
+            np.testing.assert_array_equal(array, other[name])
+    texts = np.split(rows.double().numpy(), np.cumsum(lengths)[:-1])
+    exact = np.stack([text.mean(0) for text in texts])
+    np.testing.assert_allclose(left[0]["mean"], exact, rtol=1e-6, atol=1e-7)
 
 
 def test_fewer_texts_than_examples() -> None:

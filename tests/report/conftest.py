@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -74,7 +74,7 @@ class Results:
     study: dict[str, Any]
     states: list[Path]
 
-    def build(self, out: Path | None = None) -> Path:
+    def build(self, out: Path | None = None, chosen: Sequence[str] = ()) -> Path:
         out = out or self.root / "report.html"
         build_report(
             self.study,
@@ -83,6 +83,7 @@ class Results:
             self.root / "runs",
             self.root / "metrics.json",
             out,
+            chosen=chosen,
         )
         return out
 

@@ -282,6 +282,23 @@ def test_a_large_study_shows_some_runs_and_counts_all(
     assert counts["pairs"] + counts["pairs_left_out"] == 18 * 17 // 2
     assert f"compared for {counts['pairs']} pairs" in html
     assert f"{counts['pairs_left_out']} further pairs were not compared" in html
+    assert "stratascope page SCENARIO" in html
     within = html.split('id="within-overview"')[1].split("</table>")[0]
     assert 'data-value="18"' in html.split('id="within"')[1].split('id="pairs"')[0]
     assert "talk_1@" not in within
+
+
+def test_a_page_shows_the_scenarios_named(
+    texts: Any, make: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A page has all detail of the scenarios named and of no other; sums are those of the report."""
+    conversations = {f"talk_{i}": texts.conversations["good_news"] for i in range(3)}
+    built = make(tmp_path, 2, conversations, layers=2)
+    whole = payload(built.build().read_text(encoding="utf-8"))
+    html = built.build(tmp_path / "page.html", chosen=["talk_1"]).read_text(encoding="utf-8")
+    page = payload(html)
+    assert [run["label"] for run in page["runs"]] == ["talk_1@step-0", "talk_1@step-500"]
+    assert "Of 6 runs this file shows 2 one by one." in html
+    assert page["figures"]["strata"] == whole["figures"]["strata"]
+    with pytest.raises(StratascopeError, match=r"talk_9: no scenario .* did you mean talk_"):
+        built.build(tmp_path / "page.html", chosen=["talk_9"])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 # What a clone of this repository holds, beside its study: dvc.yaml and the workflow are used as they are.
@@ -178,16 +177,9 @@ def _own_dvc(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def history(tmp_path_factory: pytest.TempPathFactory, demo: list[Path]) -> Path:
-    """The folder of the recorded study; made once, whichever of pytest's workers comes first."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "history"
-    with FileLock(shared.with_suffix(".lock")):
-        if not (shared / "done").exists():
-            shutil.rmtree(shared, ignore_errors=True)
-            build_history(shared, demo)
-            (shared / "done").touch()
-    return shared
+def history(made_once: Callable[..., Path], demo: list[Path]) -> Path:
+    """The folder of the recorded study."""
+    return made_once("history", lambda folder: build_history(folder, demo))
 
 
 @pytest.fixture

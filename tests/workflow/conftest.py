@@ -59,14 +59,13 @@ def write_study(folder: Path, demo: list[Path]) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory, demo: list[Path], snakemake: Command
-) -> Path:
-    folder = tmp_path_factory.mktemp("study") / "finished"
-    write_study(folder, demo)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+def finished(made_once: Callable[..., Path], demo: list[Path], snakemake: Command) -> Path:
+    def make(folder: Path) -> None:
+        write_study(folder, demo)
+        done = snakemake(folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once("finished", make)
 
 
 @pytest.fixture

@@ -193,6 +193,26 @@ def test_schema_is_json(root: Path, stratascope: Command) -> None:
     assert json.loads(done.stdout)["properties"]["reference_states"]
 
 
+@pytest.mark.slow
+def test_a_page_of_one_scenario(study: Path, stratascope: Command) -> None:
+    """`page` shows what it is asked for, and writes nothing where the report is not the study's."""
+    done = stratascope(study, "page", "talk")
+    assert done.returncode == 0, done.stderr
+    page = study / done.stdout.strip()
+    assert page == study / "results" / "pages" / "talk.html"
+    assert "Of 6 runs this file shows 2 one by one" in page.read_text(encoding="utf-8")
+    page.unlink()
+    wrong = stratascope(study, "page", "../talk")
+    assert wrong.returncode == 1
+    assert "../talk: no scenario" in wrong.stderr
+    config = study / "config" / "config.yaml"
+    config.write_text(config.read_text().replace("A study of the tests", "Another title"))
+    late = stratascope(study, "page", "talk")
+    assert late.returncode == 1
+    assert "run snakemake first" in late.stderr
+    assert not page.exists()
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of the hub's API as resolving a revision takes, spoken over real HTTP."""
 

@@ -87,12 +87,13 @@ def write_study(folder: Path, model: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, demo: list[Path], snakemake: Command) -> Path:
-    folder = tmp_path_factory.mktemp("datasets") / "study"
-    write_study(folder, demo[-1])
-    made = snakemake(folder)
-    assert made.returncode == 0, said(made)
-    return folder
+def done(made_once: Callable[..., Path], demo: list[Path], snakemake: Command) -> Path:
+    def make(folder: Path) -> None:
+        write_study(folder, demo[-1])
+        made = snakemake(folder)
+        assert made.returncode == 0, said(made)
+
+    return made_once("datasets", make)
 
 
 @pytest.fixture

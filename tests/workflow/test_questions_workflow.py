@@ -48,16 +48,17 @@ def table(study: Path, name: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def asked(
-    finished: Path, tmp_path_factory: pytest.TempPathFactory, snakemake: Command, hashed: Hashed
+    finished: Path, made_once: Callable[..., Path], snakemake: Command, hashed: Hashed
 ) -> tuple[Path, dict[str, str]]:
     """The finished study, copied, with a quiz added and run; and what it had before."""
-    folder = tmp_path_factory.mktemp("asked") / "study"
-    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(".snakemake", "logs"))
-    before = hashed(folder, RUNS, "results/tables/*.csv")
-    (folder / "scenarios" / "quiz.yaml").write_text(QUIZ)
-    done = snakemake(folder)
-    assert done.returncode == 0, said(done)
-    return folder, before
+
+    def make(folder: Path) -> None:
+        shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(".snakemake", "logs"))
+        (folder / "scenarios" / "quiz.yaml").write_text(QUIZ)
+        done = snakemake(folder)
+        assert done.returncode == 0, said(done)
+
+    return made_once("asked", make), hashed(finished, RUNS, "results/tables/*.csv")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from stratascope.store.identity import identify
 from stratascope.store.layout import TABLES, Layout
 from stratascope.store.needed import NEURONS_ENDS, PROBES_ENDS
 from stratascope.study.plan import make_plan
-from stratascope.workflow import forget_killed_process, use_this_package
+from stratascope.workflow.start import forget_killed_process, use_this_package
 
 # Snakemake imports the package beside the Snakefile; the rules' commands shall run the same one.
 use_this_package()

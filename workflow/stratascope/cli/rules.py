@@ -31,7 +31,7 @@ def by_itself(rule: Callable[[Path, Path], None]) -> Callable[[Path, Path], None
 @by_itself
 def capture(target: Path, directory: Path) -> None:
     """[workflow] Capture what a job of the plan still lacks, then write its manifest TARGET."""
-    from stratascope.workflow import capture_target
+    from stratascope.workflow.capturing import capture_target
 
     capture_target(plan_of(directory), directory, target, say)
 
@@ -42,7 +42,7 @@ def capture(target: Path, directory: Path) -> None:
 @by_itself
 def features(target: Path, directory: Path) -> None:
     """[workflow] Extract the shards of a dataset that a job still lacks, then write TARGET."""
-    from stratascope.workflow import features_target
+    from stratascope.workflow.capturing import features_target
 
     features_target(plan_of(directory), directory, target, say)
 
@@ -53,7 +53,7 @@ def features(target: Path, directory: Path) -> None:
 @by_itself
 def probes(target: Path, directory: Path) -> None:
     """[workflow] Fit the probes of a dataset on a checkpoint, into TARGET and beside it."""
-    from stratascope.workflow import probes_target
+    from stratascope.workflow.analysing import probes_target
 
     probes_target(plan_of(directory), directory, target)
 
@@ -64,7 +64,7 @@ def probes(target: Path, directory: Path) -> None:
 @by_itself
 def readings(target: Path, directory: Path) -> None:
     """[workflow] Apply a dataset's probes to every token of the runs, into TARGET."""
-    from stratascope.workflow import readings_target
+    from stratascope.workflow.analysing import readings_target
 
     readings_target(plan_of(directory), directory, target)
 
@@ -75,7 +75,7 @@ def readings(target: Path, directory: Path) -> None:
 @by_itself
 def transfer(target: Path, directory: Path) -> None:
     """[workflow] Judge a dataset's probes on other checkpoints or layers, into TARGET."""
-    from stratascope.workflow import transfer_target
+    from stratascope.workflow.analysing import transfer_target
 
     transfer_target(plan_of(directory), directory, target)
 
@@ -86,7 +86,7 @@ def transfer(target: Path, directory: Path) -> None:
 @by_itself
 def representations(target: Path, directory: Path) -> None:
     """[workflow] Compare how layers and checkpoints represent a dataset, into TARGET."""
-    from stratascope.workflow import similarity_target
+    from stratascope.workflow.analysing import similarity_target
 
     similarity_target(plan_of(directory), directory, target)
 
@@ -97,7 +97,7 @@ def representations(target: Path, directory: Path) -> None:
 @by_itself
 def look(target: Path, directory: Path) -> None:
     """[workflow] Look at a checkpoint's runs through a part of the microscope, into TARGET."""
-    from stratascope.workflow import look_target
+    from stratascope.workflow.analysing import look_target
 
     look_target(plan_of(directory), directory, target)
 
@@ -108,7 +108,7 @@ def look(target: Path, directory: Path) -> None:
 @by_itself
 def selectivity(target: Path, directory: Path) -> None:
     """[workflow] Measure every neuron of a dataset, into TARGET and the table beside it."""
-    from stratascope.workflow import selectivity_target
+    from stratascope.workflow.analysing import selectivity_target
 
     selectivity_target(plan_of(directory), directory, target)
 
@@ -119,7 +119,7 @@ def selectivity(target: Path, directory: Path) -> None:
 @by_itself
 def states(target: Path, directory: Path) -> None:
     """[workflow] Extract a checkpoint's state vectors into TARGET (.json and .safetensors)."""
-    from stratascope.workflow import states_target
+    from stratascope.workflow.analysing import states_target
 
     states_target(plan_of(directory), directory, target)
 
@@ -130,7 +130,7 @@ def states(target: Path, directory: Path) -> None:
 @by_itself
 def tables(target: Path, directory: Path) -> None:
     """[workflow] Write results/tables, results/metrics.json and the stamp TARGET."""
-    from stratascope.workflow import tables_target
+    from stratascope.workflow.publishing import tables_target
 
     tables_target(plan_of(directory), directory, target)
 
@@ -141,7 +141,7 @@ def tables(target: Path, directory: Path) -> None:
 @by_itself
 def report(target: Path, directory: Path) -> None:
     """[workflow] Render results/report.html and write the stamp TARGET."""
-    from stratascope.workflow import report_target
+    from stratascope.workflow.publishing import report_target
 
     report_target(plan_of(directory), directory, target)
 

@@ -202,6 +202,32 @@ def export(path: Path, form: str, layout: str, references: Path | None, out: Pat
         click.echo(str(written))
 
 
+@click.command()
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="[default: results/pages/SCENARIO.html, of the first]",
+)
+@DIRECTORY
+def page(scenarios: tuple[str, ...], out: Path | None, directory: Path) -> None:
+    """Write a report that shows SCENARIOs one by one, each on every checkpoint, in full.
+
+    The report of a study of more than 300 runs shows some of them; this shows those that you name.
+    Sums, statistics and curves are of the whole study, as in the report.
+
+    \b
+    Example:
+      stratascope page mood_swings --directory studies/mine
+    """
+    from stratascope.store.layout import RESULTS
+    from stratascope.workflow.publishing import write_page
+
+    where = out or directory / RESULTS / "pages" / f"{scenarios[0]}.html"
+    write_page(plan_of(directory), directory, scenarios, where)
+    click.echo(str(where))
+
+
 @click.command("train-demo")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("models/demo"), show_default=True

@@ -33,6 +33,7 @@ def build_report(
     readings: Sequence[Path] = (),
     looks: Sequence[Path] = (),
     neurons: Sequence[Path] = (),
+    chosen: Sequence[str] = (),
 ) -> None:
     """Write the report of a study: one HTML file that needs nothing else.
 
@@ -40,12 +41,15 @@ def build_report(
     manifests (or the tensor files beside them) of each checkpoint's state vectors; ``runs`` is the
     folder of runs; ``metrics`` is metrics.json; ``features`` are the folders of extracted features
     ``readings`` the indices of what their probes say of single tokens, and ``looks`` those of attention
-    heads and heatmaps, ``neurons`` those of neurons, in the study's order.
+    heads and heatmaps, ``neurons`` those of neurons, in the study's order. ``chosen`` are the scenarios to
+    show one by one, if not those of `shown_scenarios`.
     The same inputs give the same bytes. Raises StratascopeError naming the file that is missing or
     unreadable.
     """
     html = render_report(
-        read_inputs(study, tables, states, runs, metrics, features, readings, looks, neurons)
+        read_inputs(
+            study, tables, states, runs, metrics, features, readings, looks, neurons, chosen
+        )
     )
     with new_file(out) as partial:
         partial.write_text(html, encoding="utf-8", errors="replace", newline="\n")

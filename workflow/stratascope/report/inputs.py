@@ -15,7 +15,7 @@ from stratascope.errors import StratascopeError
 from stratascope.report.extracted import Extracted
 from stratascope.report.neurons import NeuronIndex
 from stratascope.report.readings import Reading, readings_of
-from stratascope.report.shown import shown_scenarios
+from stratascope.report.shown import chosen_scenarios, shown_scenarios
 
 SOURCES = ("hidden_in", "hidden_out", "attn_out", "mlp_down_out")
 MEASURES = ("cosine", "centred_cosine", "MAE", "overlap")
@@ -124,6 +124,7 @@ class ReportData:
     patterns: tuple[Mapping[str, Any], ...] = ()
     grids: tuple[Mapping[str, Any], ...] = ()
     neurons: tuple[NeuronIndex, ...] = ()
+    chosen: frozenset[str] = frozenset()
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of `TABLES`, empty if the study has none."""
@@ -132,7 +133,7 @@ class ReportData:
     @cached_property
     def shown(self) -> tuple[Run, ...]:
         """The runs that are shown one by one, numbered among themselves: all but of a large study."""
-        names = shown_scenarios([run.scenario for run in self.runs])
+        names = self.chosen or shown_scenarios([run.scenario for run in self.runs])
         some = (run for run in self.runs if run.scenario in names)
         return tuple(replace(run, index=place) for place, run in enumerate(some))
 
@@ -182,8 +183,12 @@ def read_inputs(
     readings: Sequence[Path] = (),
     looks: Sequence[Path] = (),
     neurons: Sequence[Path] = (),
+    chosen: Sequence[str] = (),
 ) -> ReportData:
-    """Read all that a report shows. Raises StratascopeError naming a file that is not there."""
+    """Read all that a report shows; of runs one by one only those of ``chosen`` scenarios, if any.
+
+    Raises StratascopeError naming a file, or a scenario, that is not there.
+    """
     seen = [read_json(path) for path in looks]
     manifests = sorted(
         ((path, read_json(path.with_suffix(".json"))) for path in states),
@@ -191,7 +196,8 @@ def read_inputs(
     )
     manifest_data = [data for _, data in manifests]
     found = [(data, entry) for data in manifest_data for entry in data["runs"]]
-    names = shown_scenarios([entry["scenario"] for _, entry in found])
+    picked = chosen_scenarios([entry for _, entry in found], chosen)
+    names = picked or shown_scenarios([entry["scenario"] for _, entry in found])
     labels = {entry["label"] for _, entry in found if entry["scenario"] in names}
     read = {name: read_table(tables / f"{name}.csv") for name in TABLES if name != PAIR_LAYERS}
     read[PAIR_LAYERS] = read_pairs(
@@ -219,6 +225,7 @@ def read_inputs(
         neurons=tuple(NeuronIndex(read_json(path)) for path in neurons),
         patterns=tuple(index["patterns"] for index in seen if "patterns" in index),
         # The last checkpoint's pictures: those of all would be too many.
+        chosen=picked,
         grids=tuple(([index["grids"] for index in seen if "grids" in index] or [[]])[-1]),
     )
 

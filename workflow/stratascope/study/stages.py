@@ -37,7 +37,7 @@ _LOOK = ("analyses/microscope.py", "analyses/places.py", "store/traces.py")
 STAGES = {
     "capture": Stage(2, ("capture", "store/tensors.py")),
     "features": Stage(1, ("capture/features", "store/datasets", "store/features.py")),
-    "neurons": Stage(1, ("capture/features", "capture/neurons", "store/datasets")),
+    "neurons": Stage(2, ("capture/features", "capture/neurons", "store/datasets")),
     "questions": Stage(
         1,
         (
@@ -119,7 +119,7 @@ STAGES = {
             "study/pairs.py",
         ),
     ),
-    "report": Stage(3, ("report",)),
+    "report": Stage(4, ("report",)),
 }
 
 

@@ -91,7 +91,9 @@ class Selection:
     Padding is never among them.
     """
 
-    def __init__(self, texts: Sequence[Text], *, mean: bool) -> None:
+    def __init__(self, texts: Sequence[Text], *, mean: bool, copy: bool = True) -> None:
+        """``copy``: without, rows that are all kept are the module's own, not to be held or changed."""
+        self._copy = copy
         self.batch = len(texts)
         self._longest = max(len(text.ids) for text in texts)
         self._places = [
@@ -106,10 +108,12 @@ class Selection:
         return self.batch * self._longest
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """(tokens, width) to (kept rows, width), in new memory; means are taken in float32."""
+        """(tokens, width) to (kept rows, width); means are taken in float32."""
         if rows.device not in self._on:
             self._on[rows.device] = self._tensors(rows.device)
         if self._counts is None:
+            if not self._copy and len(self._places) == self.tokens:
+                return rows
             (places,) = self._on[rows.device]
             return rows.index_select(0, places)
         out, counts = self._on[rows.device]

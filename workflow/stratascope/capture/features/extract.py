@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stratascope.capture.allocator import keep_freed_memory
 from stratascope.capture.features.batches import Selection, make_inputs
 from stratascope.capture.features.budget import token_budget
 from stratascope.capture.features.compiled import compiled_layers
@@ -79,6 +80,7 @@ def extract_features(
         texts.check(missing)
         with ExitStack() as stack:
             stack.enter_context(_threads(features.threads))
+            keep_freed_memory()
             if compile:
                 stack.enter_context(compiled_layers(loaded, taps))
             reader = stack.enter_context(reading(loaded, taps))

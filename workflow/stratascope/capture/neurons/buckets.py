@@ -21,6 +21,8 @@ _LAST = (127 + EXPONENTS[1]) << MANTISSA_BITS
 # 0, up to 2^-14, what lies between, beyond 2^14.
 SIZES = 1 + 1 + (_LAST - _FIRST) + 1
 BUCKETS = 2 * SIZES - 1
+_UP = (1 << SHIFT) - 1 - (_FIRST << SHIFT)
+_LARGEST = _LAST + 1 - _FIRST
 
 
 def bucket_bounds() -> NDArray[np.float32]:
@@ -45,7 +47,25 @@ def signed_buckets(values: torch.Tensor) -> torch.Tensor:
     size = bits & 0x7FFFFFFF
     other_than_zero = size.clamp_max(1)
     # Rounded up, for a bucket holds its upper bound; from the first bucket on.
-    size.add_((1 << SHIFT) - 1 - (_FIRST << SHIFT)).bitwise_right_shift_(SHIFT)
-    size.clamp_(0, _LAST + 1 - _FIRST).add_(other_than_zero)
+    size.add_(_UP).bitwise_right_shift_(SHIFT)
+    size.clamp_(0, _LARGEST).add_(other_than_zero)
     sign = bits >> 31  # -1 or 0
     return size.bitwise_xor_(sign).sub_(sign)
+
+
+def write_buckets(
+    values: NDArray[np.float32], size: NDArray[np.int32], aside: NDArray[np.int32]
+) -> None:
+    """`signed_buckets` in NumPy, into ``size``; ``aside`` is scratch memory of the same shape."""
+    bits = values.view(np.int32)
+    np.bitwise_and(bits, np.int32(0x7FFFFFFF), out=size)
+    # Most activation functions leave no zero: one look is cheaper than two more passes.
+    zero = size == 0 if size.min() == 0 else None
+    np.add(size, np.int32(_UP + (1 << SHIFT)), out=size)
+    np.right_shift(size, np.int32(SHIFT), out=size)
+    np.clip(size, np.int32(1), np.int32(_LARGEST + 1), out=size)
+    if zero is not None:
+        size[zero] = 0
+    np.right_shift(bits, np.int32(31), out=aside)
+    np.bitwise_xor(size, aside, out=size)
+    np.subtract(size, aside, out=size)

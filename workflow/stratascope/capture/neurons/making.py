@@ -16,7 +16,8 @@ from stratascope.capture.features.reader import Sink
 from stratascope.capture.features.texts import Text
 from stratascope.capture.neurons.batch import Batch
 from stratascope.capture.neurons.buckets import bucket_bounds
-from stratascope.capture.neurons.state import LayerState, Scratch
+from stratascope.capture.neurons.passes import Scratch, passes_on
+from stratascope.capture.neurons.state import LayerState
 from stratascope.capture.prompts import token_text
 from stratascope.store.commit import new_file
 from stratascope.store.hashes import sha256
@@ -43,7 +44,7 @@ class NeuronMaker(Maker):
         }
 
     def _selection(self, texts: Sequence[Text]) -> Selection:
-        return Selection(texts, mean=False)
+        return Selection(texts, mean=False, copy=False)
 
     def _sink(self, keep: Sink, texts: Sequence[Text], numbers: Sequence[int] | None) -> Sink:
         lengths = [len(text.ids) for text in texts]
@@ -55,8 +56,9 @@ class NeuronMaker(Maker):
                 batches[device] = Batch(lengths, numbers or range(len(texts)), device)
             batch, rows = batches[device], rows.float().contiguous()
             if numbers is None:
-                sums, largest, _ = batch.reduce(rows)
-                mean = sums / batch.lengths[:, None]
+                reduced = passes_on(device).reduce(rows, batch)
+                mean = (reduced.sums / batch.lengths[:, None]).float()
+                largest = reduced.largest
             else:
                 mean, largest = self._state(names[0], rows).add(rows, batch)
             keep(tuple(f"{name}/{MEAN}" for name in names), mean)

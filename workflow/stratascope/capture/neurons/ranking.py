@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from stratascope.capture.neurons.batch import Batch
+from stratascope.capture.neurons.passes import passes_on
 from stratascope.store.neurons import AFTER, BEFORE
 
 WINDOW = BEFORE + AFTER
@@ -43,7 +44,8 @@ class Ranking:
         self._tokens = torch.zeros((k, width), dtype=torch.int32, device=device)
         self._windows: torch.Tensor | None = None
         if windows:
-            self._windows = torch.full((k, WINDOW, width), torch.nan, device=device)
+            self._windows = torch.full((k, width, WINDOW), torch.nan, device=device)
+        self._passes = passes_on(device)
         self._k = k
         self._sign = sign
 
@@ -64,12 +66,11 @@ class Ranking:
         texts, neurons = new.nonzero().unbind(1)
         slots = places[texts, neurons]
         self._keys[slots, neurons] = keys[texts, neurons]
-        tokens = batch.first_token(rows, extremes[texts, neurons], texts, neurons)
+        reach = None if self._windows is None else (BEFORE, AFTER)
+        tokens, windows = self._passes.look_up(rows, batch, extremes, texts, neurons, reach)
         self._tokens[slots, neurons] = tokens.to(torch.int32)
-        if self._windows is not None:
-            self._windows[slots, :, neurons] = batch.around(
-                rows, tokens, texts, neurons, (BEFORE, AFTER)
-            )
+        if self._windows is not None and windows is not None:
+            self._windows[slots, neurons] = windows
 
     def best(self) -> Best:
         """What is kept, sorted."""
@@ -81,13 +82,13 @@ class Ranking:
         values = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
         windows = self._windows
         if windows is not None:
-            index = order[:, None, :].expand(-1, WINDOW, -1)
-            windows = windows.gather(0, index)
+            index = order[:, :, None].expand(-1, -1, WINDOW)
+            windows = windows.gather(0, index).transpose(1, 2)
         return Best(
             (self._sign * values + 0.0).masked_fill(empty, torch.nan).cpu().numpy(),
             texts.to(torch.int32).cpu().numpy(),
             self._tokens.gather(0, order).masked_fill(empty, -1).cpu().numpy(),
-            None if windows is None else windows.cpu().numpy(),
+            None if windows is None else windows.contiguous().cpu().numpy(),
         )
 
 
