@@ -200,7 +200,7 @@ def test_a_page_of_one_scenario(study: Path, stratascope: Command) -> None:
     assert done.returncode == 0, done.stderr
     page = study / done.stdout.strip()
     assert page == study / "results" / "pages" / "talk.html"
-    assert "Of 6 runs this file shows 2 one by one" in page.read_text(encoding="utf-8")
+    assert "Of 8 runs this file shows 2 one by one" in page.read_text(encoding="utf-8")
     page.unlink()
     wrong = stratascope(study, "page", "../talk")
     assert wrong.returncode == 1

@@ -20,6 +20,7 @@ import pyarrow.parquet
 import pytest
 
 from stratascope.report.build import build_report
+from stratascope.report.inputs import ReportData, read_inputs
 
 LAYERS = range(6)
 EMOTIONS = ("anger", "calm", "<b>grief</b>", "joy")
@@ -61,17 +62,23 @@ class Planted:
 
     def build(self, out: Path | None = None) -> Path:
         out = out or self.root / "report.html"
-        build_report(
-            self.results.study,
-            self.root / "tables",
-            self.results.states,
-            self.results.root / "runs",
-            self.results.root / "metrics.json",
-            out,
-            features=self.features,
-            readings=self.readings,
-        )
+        build_report(**self._inputs(), out=out)
         return out
+
+    def read(self) -> ReportData:
+        """What the sections of its report read."""
+        return read_inputs(**self._inputs())
+
+    def _inputs(self) -> dict[str, Any]:
+        return {
+            "study": self.results.study,
+            "tables": self.root / "tables",
+            "states": self.results.states,
+            "runs": self.results.root / "runs",
+            "metrics": self.results.root / "metrics.json",
+            "features": self.features,
+            "readings": self.readings,
+        }
 
 
 def probe_rows(names: list[str]) -> Iterator[dict[str, Any]]:

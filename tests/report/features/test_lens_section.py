@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratascope.report.inputs import read_inputs
 from stratascope.report.payload import packed_json
 from stratascope.report.sections import lens, residual
 from stratascope.report.tables import TABLES
@@ -18,14 +17,7 @@ from stratascope.report.tables import TABLES
 
 @pytest.fixture(scope="module")
 def data(planted: Any) -> Any:
-    root = planted.results.root
-    return read_inputs(
-        planted.results.study,
-        planted.root / "tables",
-        planted.results.states,
-        root / "runs",
-        root / "metrics.json",
-    )
+    return planted.read()
 
 
 def test_planted_tables_are_those_of_the_tables_stage(data: Any) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from stratascope.measure.probes.scores import MEASURES
-from stratascope.report.inputs import read_inputs, read_table
+from stratascope.report.inputs import read_table
 from stratascope.report.payload import packed_json
 from stratascope.report.probing import LOSSES, best_rows, main_rows, since
 from stratascope.report.readings import Conversation, Reading, readings_of
@@ -43,16 +43,7 @@ def probes(planted: Any) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def data(planted: Any) -> Any:
-    root = planted.results.root
-    return read_inputs(
-        planted.results.study,
-        planted.root / "tables",
-        planted.results.states,
-        root / "runs",
-        root / "metrics.json",
-        planted.features,
-        planted.readings,
-    )
+    return planted.read()
 
 
 def test_the_best_layer_is_told_with_interval_and_baselines(probes: pd.DataFrame) -> None:

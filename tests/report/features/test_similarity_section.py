@@ -10,7 +10,7 @@ import pytest
 
 from stratascope.measure.similarity import SIMILARITIES
 from stratascope.report.headline import headline
-from stratascope.report.inputs import read_inputs, read_table
+from stratascope.report.inputs import read_table
 from stratascope.report.moving import DISTANCES, ONE_SIDED, drift_findings, main_drift
 from stratascope.report.sections.similarity import build
 from stratascope.report.tables import TABLES, Written
@@ -19,15 +19,7 @@ from stratascope.report.text import MEASURE_NAMES
 
 @pytest.fixture(scope="module")
 def data(planted: Any) -> Any:
-    root = planted.results.root
-    return read_inputs(
-        planted.results.study,
-        planted.root / "tables",
-        planted.results.states,
-        root / "runs",
-        root / "metrics.json",
-        planted.features,
-    )
+    return planted.read()
 
 
 def test_a_pair_of_layers_stands_on_both_sides_of_the_diagonal(data: Any) -> None:

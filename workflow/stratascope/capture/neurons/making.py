@@ -51,10 +51,13 @@ class NeuronMaker(Maker):
         batches: dict[torch.device, Batch] = {}
 
         def take(names: tuple[str, ...], rows: torch.Tensor) -> None:
+            rows = rows.float().contiguous()
+            if rows.device.type == "mps":
+                rows = rows.cpu()  # sums are float64, which Metal has not
             device = rows.device
             if device not in batches:
                 batches[device] = Batch(lengths, numbers or range(len(texts)), device)
-            batch, rows = batches[device], rows.float().contiguous()
+            batch = batches[device]
             if numbers is None:
                 reduced = passes_on(device).reduce(rows, batch)
                 mean = (reduced.sums / batch.lengths[:, None]).float()

@@ -21,7 +21,7 @@ AT_ONCE = 1 << 18
 # A thread takes at least so many columns; the threads' own work is too small else.
 COLUMNS = 256
 # So many tokens are summed in float32 before the sum is added up in float64.
-SUMMED = 256
+SUMMED = 128
 
 
 @cache
@@ -65,7 +65,7 @@ def sweep(
 
 
 def _step(rows: torch.Tensor) -> int:
-    return max(1, AT_ONCE // rows.shape[1])
+    return min(SUMMED, max(1, AT_ONCE // rows.shape[1]))
 
 
 def _empty(rows: torch.Tensor, batch: Batch) -> Reduced:
