@@ -110,8 +110,8 @@ def snakemake(study: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def by_slurm(study: Path, *arguments: str) -> subprocess.Popen[str]:
     settings = ["--slurm-no-account", "--slurm-status-command", "squeue"]
-    settings += ["--slurm-init-seconds-before-status-checks", "8", "--latency-wait", "5"]
-    settings += ["--seconds-between-status-checks", "4", *arguments]
+    settings += ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
+    settings += ["--seconds-between-status-checks", "2", *arguments]
     return snakemake(study, "--workflow-profile", "workflow/profiles/slurm", *settings)
 
 
