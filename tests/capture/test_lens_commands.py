@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from stratascope.capture.run import capture_run
 from stratascope.cli import cli
 from stratascope.errors import StratascopeError
 from stratascope.store.export import export_run
+from stratascope.store.identity import identify
 
 DEMO = Path(__file__).parents[2] / "models" / "demo" / "step-0"
 KEYS = {"layer", "argmax_token", "argmax_logprob", "kl_from_final", "top"}
@@ -44,6 +47,8 @@ def places(
     """A study with a run of a model that it names by a relative folder, and the run as NPZ files."""
     root: Path = tmp_path_factory.mktemp("study")
     loaded = loaded_model("llama+chat")
+    known = replace(loaded.checkpoint, identity=identify(folders("llama+chat")))
+    loaded = replace(loaded, checkpoint=known)
     (root / "config").mkdir()
     (root / "config" / "config.yaml").write_text("{}")
     (root / loaded.checkpoint.model.id).symlink_to(folders("llama+chat"))
@@ -89,6 +94,22 @@ def test_npz_files_and_runs_say_the_same(places: Any) -> None:
             for key, value in x.items():
                 if isinstance(value, float):
                     assert y[key] == pytest.approx(value, abs=1e-5), key
+
+
+def test_weights_that_changed_since_are_refused(places: Any, folders: Any, tmp_path: Path) -> None:
+    """Of a run whose model's files are others now nothing is read, unless they are named."""
+    loaded, run, _ = places
+    model = Path(shutil.copytree(folders("llama+chat"), tmp_path / "model"))
+    assert rows_of("residual", run, "--model", model)
+    config = model / "config.json"
+    config.write_text(config.read_text() + " ")
+    shutil.copytree(run, tmp_path / "results" / "runs" / "test")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text("{}")
+    (tmp_path / loaded.checkpoint.model.id).symlink_to(model)
+    moved = tmp_path / "results" / "runs" / "test"
+    assert "not those that" in error_of("logit-lens", moved)
+    assert rows_of("logit-lens", moved, "--model", model)
 
 
 def test_a_model_with_a_prompt(places: Any, folders: Any) -> None:

@@ -199,9 +199,25 @@ def _end_of(trace: Trace, source: Source, model: str | None) -> tuple[End, Vocab
         )
     root = Path() if model else trace.root
     checkpoint = _checkpoint(known, root, source.revision or trace.revision, source.name)
+    _check_identity(trace, checkpoint, given=model is not None)
     end = End.of(*open_weights(checkpoint))
     end.check(trace)
     return end, vocabulary_of(checkpoint)
+
+
+def _check_identity(trace: Trace, checkpoint: Checkpoint, *, given: bool) -> None:
+    """Refuse a folder whose files changed since the run; of a model that was ``given`` only tell."""
+    from stratascope.store.identity import identify
+
+    if trace.identity is None or checkpoint.revision is not None:
+        return
+    if identify(Path(checkpoint.source)) != trace.identity:
+        told = f"{checkpoint.source}: its files are not those that {trace.label} was captured with"
+        if not given:
+            raise StratascopeError(
+                f"{told}; name the right ones, or these all the same, with --model"
+            )
+        say(told)
 
 
 def _checkpoint(model: str, root: Path, revision: str | None, shown: str) -> Checkpoint:

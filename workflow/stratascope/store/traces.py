@@ -36,7 +36,7 @@ class Trace:
     chose, one a step. ``steps`` are the rows that each forward pass added: the prompt, then one token
     each. ``read`` gives a tensor by its name, (rows, width) or for attention weights (heads, rows, rows).
     ``model`` is its id as recorded, ``root`` the folder that a relative one is to be sought from,
-    ``revision`` the commit of one from the hub.
+    ``revision`` the commit of one from the hub, ``identity`` the hash of a folder's files.
     """
 
     label: str
@@ -48,6 +48,7 @@ class Trace:
     steps: tuple[range, ...]
     read: Mapping[str, Read]
     revision: str | None = None
+    identity: str | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -150,6 +151,7 @@ def _of_run(run: RunFolder) -> Trace:
         steps=tuple(range(*step["rows"]) for step in entries),
         read={name: partial(reader.float32, name) for name in reader.entries},
         revision=run.info["model"]["revision"],
+        identity=run.info["model"].get("identity"),
     )
 
 
@@ -179,6 +181,7 @@ def _of_steps(folder: Path) -> Trace:
         generated=tuple(step["generated_token_id"] for step in entries),
         steps=tuple(steps),
         read={name: partial(_joined, folder, name, files, steps) for name in names},
+        identity=(info.get("model") or {}).get("identity"),
     )
 
 
@@ -236,6 +239,7 @@ def _of_whole(path: Path) -> Trace:
         generated=tuple(generated),
         steps=tuple(range(start, end) for start, end in zip([0, *ends], ends, strict=False)),
         read={name: partial(_unbatched, name, array) for name, array in arrays.items()},
+        identity=(info.get("model") or {}).get("identity"),
     )
 
 
