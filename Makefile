@@ -20,7 +20,7 @@ test: .venv/.installed-dev browser ssh slurm
 	@echo "== types"
 	@$(MAKE) --no-print-directory types
 	@echo "== tests: units, real workflow runs, the report in a browser"
-	$(BIN)/pytest -n $(CORES) --durations=20
+	$(BIN)/pytest -n $(CORES) --dist worksteal --durations=20
 
 test-quick: .venv/.installed-dev
 	$(BIN)/pytest -n $(CORES) -m "not slow"
@@ -51,15 +51,18 @@ stages: .venv/.installed-dev
 	$(BIN)/python tests/study/stage_hashes.py
 
 # Torch goes first and with pip: other tools, and a later resolve, may take a build with CUDA instead.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.torch: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	touch $@
+
+.venv/.installed: .venv/.torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-.venv/.installed-dev: .venv/.installed
+.venv/.installed-dev: .venv/.torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	touch .venv/.installed $@
 
 # The browser tests need a Chromium. Debian's is installed where we may; elsewhere its absence is said.
 browser:
