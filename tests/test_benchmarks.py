@@ -23,7 +23,7 @@ from sizes import QUICK  # noqa: E402
 
 WITH_SNAKEMAKE = ("one_more_scenario", "noop", "scale", "dvc_many_runs")
 # More than a minute together, and `make bench` runs them all: with the simulations.
-LONG = ("one_more_scenario", "noop")
+LONG = ("one_more_scenario", "noop", "extraction")
 
 
 @pytest.fixture(autouse=True)
