@@ -42,9 +42,9 @@ types: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/run.py
 
-# The embedded study once by Slurm and once without, minutes; as root.
+# All tests by Slurm, also the long one: the embedded study once by Slurm and once without. As root.
 slurm-embedded: .venv/.installed-dev slurm
-	STRATASCOPE_SLURM_EMBEDDED=1 $(BIN)/pytest tests/slurm -k embedded
+	STRATASCOPE_SLURM_EMBEDDED=1 $(BIN)/pytest tests/slurm
 
 # Record the hash of each stage's code: after a change that leaves a stage's bytes as they were.
 stages: .venv/.installed-dev
