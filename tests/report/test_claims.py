@@ -16,8 +16,9 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from stratascope.report import tested as in_words
+from stratascope.report.data import ReportData
 from stratascope.report.inputs import TABLES as READ
-from stratascope.report.inputs import ReportData, read_table
+from stratascope.report.inputs import read_table
 from stratascope.report.sections import claims as section
 from stratascope.report.tables import write_tables
 from stratascope.report.tested import CLAIMS, sentences

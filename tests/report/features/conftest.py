@@ -20,7 +20,8 @@ import pyarrow.parquet
 import pytest
 
 from stratascope.report.build import build_report
-from stratascope.report.inputs import ReportData, read_inputs
+from stratascope.report.data import ReportData
+from stratascope.report.inputs import read_inputs
 
 LAYERS = range(6)
 EMOTIONS = ("anger", "calm", "<b>grief</b>", "joy")

@@ -9,9 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from stratascope.report import page
+from stratascope.report.data import ReportData
 from stratascope.report.detail import DETAILS, Detail, run_details, run_references
 from stratascope.report.figure import Content
-from stratascope.report.inputs import ReportData, read_inputs
+from stratascope.report.inputs import read_inputs
 from stratascope.report.palette import PALETTES
 from stratascope.report.payload import packed_json
 from stratascope.report.sections import SECTIONS, Section

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from stratascope.report.findings import Finding
-from stratascope.report.inputs import ReportData
+from stratascope.report.data import ReportData
+from stratascope.report.finding import Finding
 from stratascope.report.probing import best_rows, main_rows, place
 from stratascope.report.text import first_upper, joined, number, plural
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stratascope.report.inputs import MEASURES, ReportData, Run
+from stratascope.report.data import MEASURES, ReportData, Run
 from stratascope.report.payload import ten_thousandths
 
 LAYER_MEASURES = ("cosine", "centred_cosine")

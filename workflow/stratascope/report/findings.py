@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from stratascope.report.inputs import ReportData
+from stratascope.report.data import ReportData
+from stratascope.report.finding import Finding
 from stratascope.report.text import (
     first_upper,
     interval,
@@ -23,16 +23,6 @@ from stratascope.report.text import (
     signed,
     source_name,
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding in words; ``clear`` is False where numbers do not tell it from noise."""
-
-    title: str
-    words: str
-    sure: str
-    clear: bool = True
 
 
 def findings(data: ReportData) -> list[Finding]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from stratascope.report.findings import Finding
-from stratascope.report.inputs import ReportData
+from stratascope.report.data import ReportData
+from stratascope.report.finding import Finding
 from stratascope.report.text import interval, measure_name, number, plural
 
 # Measures that are 0 for two equal representations and grow with their difference.

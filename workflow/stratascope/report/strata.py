@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
-from stratascope.report.inputs import ReportData
 
 WIDTH, HEIGHT = 1200.0, 150.0
 BANDS, POINTS, COLOURS = 18, 48, 8

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from stratascope.report.findings import Finding
-from stratascope.report.inputs import ReportData
+from stratascope.report.data import ReportData
+from stratascope.report.finding import Finding
 from stratascope.report.text import interval, joined, number, plural, signed
 
 Numbers = Mapping[str, Any]

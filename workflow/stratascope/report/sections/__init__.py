@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stratascope.report.data import ReportData
 from stratascope.report.figure import Content
-from stratascope.report.inputs import ReportData
 from stratascope.report.sections import (
     checkpoints,
     claims,

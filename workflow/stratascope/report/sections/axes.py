@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from stratascope.report.data import MEASURES, ReportData
 from stratascope.report.figure import Axis
-from stratascope.report.inputs import MEASURES, ReportData
 from stratascope.report.text import measure_name, position_name, source_name
 
 MEASURE_AXIS = Axis("measure", "Measure", tuple((name, measure_name(name)) for name in MEASURES))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import (
     Axis,
@@ -19,7 +20,6 @@ from stratascope.report.figure import (
     layer_axis,
     line,
 )  # fmt: skip
-from stratascope.report.inputs import ReportData
 from stratascope.report.sections.axes import KIND_AXIS, MEASURE_AXIS, position_axis, source_axis
 from stratascope.report.sections.within import SUMMARY_OF
 from stratascope.report.text import measure_name, plot_text

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.figure import (
     Axis,
     Content,
@@ -18,7 +19,6 @@ from stratascope.report.figure import (
     layer_axis,
     line,
 )
-from stratascope.report.inputs import ReportData
 from stratascope.report.sections.axes import checkpoint_axis, source_axis
 from stratascope.report.tested import CLAIMS, sentences
 from stratascope.report.text import plot_text

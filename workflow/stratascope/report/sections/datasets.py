@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.extracted import Extracted
 from stratascope.report.figure import Content
-from stratascope.report.inputs import ReportData
 from stratascope.report.text import number, source_name
 
 # Of each dataset so many texts are shown, and of a text so many characters.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import Axis, Figure, View, axes, band, heatmap, line
-from stratascope.report.inputs import ReportData
 from stratascope.report.text import interval, number, plot_text
 
 DETECTORS = (("induction", "Induction"), ("previous", "Previous token"))

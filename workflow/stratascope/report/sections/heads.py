@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import (
     Axis,
@@ -18,7 +19,6 @@ from stratascope.report.figure import (
     heatmap,
     line,
 )
-from stratascope.report.inputs import ReportData
 from stratascope.report.sections.detectors import detector_maps, strongest
 from stratascope.report.text import number, plot_text, source_name
 

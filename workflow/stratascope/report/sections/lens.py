@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.figure import Content
-from stratascope.report.inputs import ReportData
 from stratascope.report.text import source_name
 
 # Above this many cells (a layer at a token) the page leaves out later tokens, and then later

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from stratascope.report.data import ReportData
 from stratascope.report.figure import Content
-from stratascope.report.inputs import ReportData
 from stratascope.report.tables import TABLES
 
 CONTENTS = {

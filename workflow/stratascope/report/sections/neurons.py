@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.figure import Axis, Content
-from stratascope.report.findings import Finding
-from stratascope.report.inputs import ReportData
+from stratascope.report.finding import Finding
 from stratascope.report.neurons import NeuronIndex
 from stratascope.report.text import joined, plural, source_name
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import MEASURES, ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import Axis, Content, Figure, View, heatmap
-from stratascope.report.inputs import MEASURES, ReportData
 from stratascope.report.sections.axes import MEASURE_AXIS, source_axis
 from stratascope.report.sections.within import SUMMARY_OF
 from stratascope.report.text import measure_name

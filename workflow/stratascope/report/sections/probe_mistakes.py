@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stratascope.report.inputs import ReportData
+from stratascope.report.data import ReportData
 from stratascope.report.probing import PROBE
 from stratascope.report.text import plot_text, source_name
 

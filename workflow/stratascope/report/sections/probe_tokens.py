@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stratascope.report.inputs import ReportData
+from stratascope.report.data import ReportData
 from stratascope.report.readings import Conversation, Reading
 from stratascope.report.text import source_name
 

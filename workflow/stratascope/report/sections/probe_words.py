@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from stratascope.report.findings import Finding
+from stratascope.report.finding import Finding
 from stratascope.report.probing import PROBE, best_rows, main_rows, not_exceeded, place
 from stratascope.report.text import first_upper, interval, measure_name, number, plural
 

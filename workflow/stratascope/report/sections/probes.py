@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import Axis, Content
-from stratascope.report.inputs import ReportData
 from stratascope.report.probing import LOSSES, MAIN, PROBE, best_rows, main_rows, since
 from stratascope.report.sections.axes import training_steps
 from stratascope.report.sections.probe_mistakes import mistakes

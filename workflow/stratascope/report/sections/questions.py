@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import Axis, Content, Figure, View, axes, error_bars, line
-from stratascope.report.inputs import ReportData
 from stratascope.report.text import plot_text
 from stratascope.study.questions import ALL_GROUPS
 

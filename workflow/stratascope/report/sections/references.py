@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import (
     Content,
@@ -18,7 +19,6 @@ from stratascope.report.figure import (
     layer_axis,
     line,
 )
-from stratascope.report.inputs import ReportData
 from stratascope.report.sections.axes import (
     KIND_AXIS,
     checkpoint_axis,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stratascope.report.data import ReportData
 from stratascope.report.figure import Content
-from stratascope.report.inputs import ReportData
 
 # Above this many numbers the page leaves out later tokens, and then later conversations: the table has
 # them. A number takes about 5 bytes of the file.

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stratascope.report.data import ReportData
 from stratascope.report.detail import cube
 from stratascope.report.figure import Axis, Content
-from stratascope.report.inputs import ReportData
 from stratascope.report.moving import DISTANCES, ONE_SIDED, drift_findings
 from stratascope.report.sections.axes import training_steps
 from stratascope.report.text import measure_name, source_name

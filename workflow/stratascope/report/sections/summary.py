@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from stratascope.report.data import ReportData
 from stratascope.report.decoded import decoded
 from stratascope.report.figure import Content
 from stratascope.report.findings import findings
-from stratascope.report.inputs import ReportData
 from stratascope.report.known import asked, known
 from stratascope.report.moving import drift_findings
 from stratascope.report.sections.within import overview
