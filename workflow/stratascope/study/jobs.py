@@ -68,7 +68,8 @@ class StatesJob:
             {
                 "stage": ["states", version("states")],
                 "order": self.order,
-                "captures": [job.digest for job in self.captures],
+                # Not how they were dealt to jobs, nor what else those captured.
+                "runs": [run.folder for run in self.runs],
                 "references": [run.references and run.references.folder for run in self.runs],
             }
         )
